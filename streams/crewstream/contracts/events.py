@@ -1,0 +1,626 @@
+"""One frozen pydantic model per Avro record; generated, do not edit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import AwareDatetime
+
+from crewstream.contracts.record import Record
+
+
+class Operation(StrEnum):
+    """What was measured, in the words of the OpenTelemetry GenAI conventions; task and resource are ours."""
+
+    UNKNOWN = "unknown"
+    INVOKE_WORKFLOW = "invoke_workflow"
+    TASK = "task"
+    INVOKE_AGENT = "invoke_agent"
+    CHAT = "chat"
+    EXECUTE_TOOL = "execute_tool"
+    RESOURCE = "resource"
+
+
+class MeasuredStatus(StrEnum):
+    """How the measured operation ended."""
+
+    UNKNOWN = "unknown"
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class Priority(StrEnum):
+    """How urgent a workflow is."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+class Measured(Record):
+    """One measurement: the wide event behind every figure."""
+
+    event_id: str
+    """UUID made from what was measured, so that a replay brings the same."""
+    occurred_at: AwareDatetime
+    """When the operation ended."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project."""
+    workflow_id: str = ""
+    """Workflow; empty for resources."""
+    task_id: str = ""
+    """Task; empty when it is about the whole workflow."""
+    assignment_id: str = ""
+    """workflow_id/task_id/attempt; empty when it is about the whole workflow."""
+    attempt: int = 0
+    """Counted from 1; 0 when it is about the whole workflow."""
+    operation: Operation = Operation.UNKNOWN
+    """What was measured."""
+    status: MeasuredStatus = MeasuredStatus.UNKNOWN
+    """How it ended."""
+    error_type: str = ""
+    """Dotted name of the error; empty when there was none."""
+    workflow_type: str = ""
+    """Kind of workflow."""
+    crew: str = ""
+    """Crew."""
+    task_type: str = ""
+    """Kind of task."""
+    agent: str = ""
+    """Role of the agent."""
+    tool: str = ""
+    """Tool."""
+    priority: Priority = Priority.NORMAL
+    """How urgent."""
+    provider: str = ""
+    """Provider of the model."""
+    model: str = ""
+    """Model."""
+    offline: bool = False
+    """No language model was used."""
+    replayed: bool = False
+    """Answered from the journal, not paid again."""
+    queue_ms: float | None = None
+    """Milliseconds from assignment to start."""
+    duration_ms: float | None = None
+    """Milliseconds from start to end."""
+    input_tokens: int = 0
+    """Tokens sent to models."""
+    output_tokens: int = 0
+    """Tokens that models wrote."""
+    cached_tokens: int = 0
+    """Input tokens that the provider had cached."""
+    cost_usd: Decimal = Decimal("0E-9")
+    """Cost in US dollars."""
+    cpu_ratio: float | None = None
+    """Share of one core in use, 1 is a whole core; resource only."""
+    memory_bytes: int | None = None
+    """Resident memory; resource only."""
+    worker: str = ""
+    """Process that measured."""
+    trace_id: str = ""
+    """W3C trace id; empty when there is none."""
+    attributes: dict[str, str] = {}
+    """What has no column of its own."""
+
+
+class TaskDescribed(Record):
+    """A kind of task that a crew can do."""
+
+    task_type: str
+    """Its name."""
+    description: str = ""
+    """What it does."""
+    expected_output: str = ""
+    """What it brings."""
+    agent: str = ""
+    """Role of the agent that does it."""
+    tools: tuple[str, ...] = ()
+    """Tools of that agent."""
+
+
+class CrewDescribed(Record):
+    """A crew that workers can run."""
+
+    crew: str
+    """Its name."""
+    description: str = ""
+    """What it is for."""
+    tasks: tuple[TaskDescribed, ...] = ()
+    """The kinds of tasks that it can do."""
+    agents: tuple[str, ...] = ()
+    """Roles of its agents."""
+
+
+class ProjectDescribed(Record):
+    """What workers can run for a project."""
+
+    project_id: str
+    """Project."""
+    title: str = ""
+    """Name for people."""
+    crews: tuple[CrewDescribed, ...] = ()
+    """Its crews."""
+    announced_at: AwareDatetime
+    """When."""
+
+
+class TaskStatus(StrEnum):
+    """Where a task is in its life."""
+
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    WAITING_RETRY = "waiting_retry"
+    WAITING_APPROVAL = "waiting_approval"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+class UpstreamOutput(Record):
+    """What a task that this one depends on has brought."""
+
+    task_id: str
+    """Name of that task."""
+    status: TaskStatus = TaskStatus.UNKNOWN
+    """How it ended."""
+    output: str = ""
+    """Its readable output."""
+    output_json: str | None = None
+    """Its structured output, as JSON."""
+
+
+class TaskAssigned(Record):
+    """Run this attempt at a task."""
+
+    assignment_id: str
+    """workflow_id/task_id/attempt."""
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    task_id: str
+    """Name of the task in its workflow."""
+    attempt: int
+    """Counted from 1."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project whose crew does it."""
+    workflow_type: str = ""
+    """Kind of workflow."""
+    crew: str
+    """Name of the crew."""
+    task_type: str = ""
+    """Which of the crew's tasks; empty: the whole crew."""
+    agent: str = ""
+    """Agent that should do it; empty: the crew decides."""
+    description: str = ""
+    """What to do."""
+    expected_output: str = ""
+    """What a good result looks like."""
+    keywords: tuple[str, ...] = ()
+    """Words that say what the task is about."""
+    priority: Priority = Priority.NORMAL
+    """How urgent."""
+    inputs: str = "{}"
+    """JSON object: inputs of the workflow with those of the task laid over."""
+    upstream: tuple[UpstreamOutput, ...] = ()
+    """Outputs of the tasks that this one depends on."""
+    assigned_at: AwareDatetime
+    """When."""
+    deadline_at: AwareDatetime | None = None
+    """When the attempt must have ended."""
+    traceparent: str = ""
+    """W3C trace context of the request; empty when it had none."""
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Failure(Record):
+    """Why something did not succeed."""
+
+    error_type: str
+    """Dotted, stable name of the error, such as llm.rate_limited or task.timeout."""
+    message: str = ""
+    """What happened, for a person."""
+    retryable: bool = False
+    """Whether another attempt may help."""
+    retry_after_s: float | None = None
+    """Seconds to wait before another attempt, when the source said so."""
+
+
+class ToolFailure(Record):
+    """A tool that failed, in an attempt that may have succeeded all the same."""
+
+    tool: str
+    """Name of the tool."""
+    message: str = ""
+    """What it said."""
+
+
+class Usage(Record):
+    """What was consumed; every call counts once."""
+
+    input_tokens: int = 0
+    """Tokens sent to models."""
+    output_tokens: int = 0
+    """Tokens that models wrote."""
+    cached_tokens: int = 0
+    """Input tokens that the provider had cached."""
+    llm_calls: int = 0
+    """Finished calls of models."""
+    tool_calls: int = 0
+    """Finished calls of tools."""
+    cost_usd: Decimal = Decimal("0E-9")
+    """What the calls cost, in US dollars."""
+
+
+class TaskFinished(Record):
+    """An attempt at a task has ended."""
+
+    assignment_id: str
+    """workflow_id/task_id/attempt."""
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    task_id: str
+    """Name of the task in its workflow."""
+    attempt: int
+    """Counted from 1."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project whose crew did it."""
+    crew: str = ""
+    """Name of the crew."""
+    task_type: str = ""
+    """Which of the crew's tasks."""
+    status: Outcome = Outcome.UNKNOWN
+    """How it ended."""
+    output: str = ""
+    """Readable output."""
+    output_json: str | None = None
+    """Structured output, as JSON."""
+    agent: str = ""
+    """Role of the agent that did it."""
+    model: str = ""
+    """Model that was used."""
+    offline: bool = False
+    """No language model was used: the offline model drove the tools."""
+    failure: Failure | None = None
+    """Why it did not succeed."""
+    tool_failures: tuple[ToolFailure, ...] = ()
+    """Tools that failed on the way."""
+    usage: Usage = Usage()
+    """What it consumed."""
+    started_at: AwareDatetime
+    """When the run began."""
+    finished_at: AwareDatetime
+    """When it ended."""
+    worker: str = ""
+    """Process that ran it."""
+
+
+class Command(StrEnum):
+    """What a person or service asks of a workflow."""
+
+    UNKNOWN = "unknown"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class WorkflowCommanded(Record):
+    """Please change the course of a workflow."""
+
+    command_id: str
+    """Unique; a command that comes twice acts once."""
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    tenant_id: str = ""
+    """Customer that the workflow belongs to."""
+    command: Command = Command.UNKNOWN
+    """What to do."""
+    task_id: str = ""
+    """Task concerned (approve, reject); empty: the whole workflow."""
+    reason: str = ""
+    """Why, for the record."""
+    issued_by: str = ""
+    """Who asked."""
+    issued_at: AwareDatetime
+    """When."""
+
+
+class WorkflowStatus(StrEnum):
+    """Where a workflow is in its life."""
+
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class TaskOutcome(Record):
+    """How one task ended."""
+
+    task_id: str
+    """Name of the task."""
+    project_id: str
+    """Project whose crew did it."""
+    crew: str = ""
+    """Name of the crew."""
+    task_type: str = ""
+    """Which of the crew's tasks."""
+    status: TaskStatus = TaskStatus.UNKNOWN
+    """How it ended."""
+    attempts: int = 0
+    """Attempts that were made."""
+    agent: str = ""
+    """Role of the agent that did it."""
+    model: str = ""
+    """Model that was used."""
+    offline: bool = False
+    """No language model was used."""
+    output: str = ""
+    """Readable output."""
+    output_json: str | None = None
+    """Structured output, as JSON."""
+    failure: Failure | None = None
+    """Why it did not succeed."""
+    tool_failures: tuple[ToolFailure, ...] = ()
+    """Tools that failed on the way."""
+    usage: Usage = Usage()
+    """What it consumed."""
+    started_at: AwareDatetime | None = None
+    """When its last run began."""
+    finished_at: AwareDatetime | None = None
+    """When it ended."""
+
+
+class Fault(Record):
+    """One thing that is wrong with a request."""
+
+    code: str
+    """Dotted, stable name of the fault, such as task.unknown_dependency."""
+    path: str = ""
+    """Where it is, such as tasks[2].depends_on[0]."""
+    message: str = ""
+    """What is wrong and how to mend it."""
+
+
+class WorkflowFinished(Record):
+    """A workflow has ended."""
+
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project that the workflow belongs to."""
+    workflow_type: str = ""
+    """Kind of workflow."""
+    status: WorkflowStatus = WorkflowStatus.UNKNOWN
+    """How it ended: completed, partial, failed, cancelled or rejected."""
+    requested_at: AwareDatetime
+    """When the producer asked."""
+    finished_at: AwareDatetime
+    """When it ended."""
+    duration_ms: float = 0.0
+    """From acceptance to the end, in milliseconds."""
+    tasks: tuple[TaskOutcome, ...] = ()
+    """Its tasks, in the order of the request."""
+    missing: tuple[str, ...] = ()
+    """Tasks that brought no output, when the workflow is partial."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the request, when it was rejected."""
+    failure: Failure | None = None
+    """Why it did not complete."""
+    usage: Usage = Usage()
+    """What all its tasks consumed."""
+
+
+class Coordination(StrEnum):
+    """How the tasks of a workflow depend on one another."""
+
+    DEPENDENCIES = "dependencies"
+    PARALLEL = "parallel"
+    SEQUENTIAL = "sequential"
+
+
+class FailurePolicy(StrEnum):
+    """What a task that failed for good does to its workflow: end it, let the others and its dependants run, or skip its dependants."""
+
+    FAIL = "fail"
+    CONTINUE = "continue"
+    SKIP_DEPENDANTS = "skip_dependants"
+
+
+class TaskRequest(Record):
+    """One task as requested."""
+
+    task_id: str
+    """Name of the task, unique in its workflow; letters, digits, dot, dash, underscore; 128 at most."""
+    project_id: str = ""
+    """Project whose crew does it; empty: the project of the workflow."""
+    crew: str
+    """Name of the crew."""
+    task_type: str = ""
+    """Which of the crew's tasks; empty: the whole crew."""
+    agent: str = ""
+    """Agent that should do it; empty: the crew decides."""
+    description: str = ""
+    """What to do, in words; added to the crew's own description."""
+    expected_output: str = ""
+    """What a good result looks like; added to the crew's own."""
+    keywords: tuple[str, ...] = ()
+    """Words that say what the task is about."""
+    depends_on: tuple[str, ...] = ()
+    """Tasks of this workflow that must end first; read when coordination is dependencies."""
+    inputs: str = "{}"
+    """JSON object; laid over the inputs of the workflow."""
+    max_attempts: int = 0
+    """Tries before the task has failed for good; 0: the default (3)."""
+    timeout_s: float = 0.0
+    """Seconds that one attempt may take, waiting for a worker included; 0: the default (3600)."""
+    requires_approval: bool = False
+    """Wait for an approve command before the task is assigned."""
+
+
+class WorkflowRequested(Record):
+    """Please run this workflow."""
+
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    tenant_id: str = ""
+    """Customer on whose behalf; must not be empty."""
+    project_id: str
+    """Project that the workflow belongs to; its result goes to this project's results."""
+    workflow_type: str = ""
+    """Kind of workflow, for statistics."""
+    requested_at: AwareDatetime
+    """When the producer asked."""
+    priority: Priority = Priority.NORMAL
+    """How urgent."""
+    coordination: Coordination = Coordination.DEPENDENCIES
+    """How the tasks depend on one another."""
+    failure_policy: FailurePolicy = FailurePolicy.FAIL
+    """What a failed task does to the workflow."""
+    deadline_s: float = 0.0
+    """Seconds after acceptance by which the workflow must have ended; 0: none."""
+    tasks: tuple[TaskRequest, ...]
+    """The tasks, in order."""
+    inputs: str = "{}"
+    """JSON object that every task gets."""
+
+
+class Signal(StrEnum):
+    """What a workflow is told from inside."""
+
+    UNKNOWN = "unknown"
+    TIMER_FIRED = "timer_fired"
+    DEPENDENCY_WATCHED = "dependency_watched"
+    DEPENDENCY_RESOLVED = "dependency_resolved"
+
+
+class WorkflowSignalled(Record):
+    """Something that a workflow waited for has happened."""
+
+    signal_id: str
+    """Unique; a signal that comes twice acts once."""
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    signal: Signal = Signal.UNKNOWN
+    """What happened."""
+    due_at: AwareDatetime | None = None
+    """When the timer was due."""
+    source_workflow_id: str = ""
+    """Workflow that the signal is about, when it is another one."""
+    occurred_at: AwareDatetime
+    """When."""
+
+
+class TaskState(Record):
+    """Where one task is."""
+
+    task_id: str
+    """Name of the task."""
+    project_id: str
+    """Project whose crew does it."""
+    crew: str = ""
+    """Name of the crew."""
+    task_type: str = ""
+    """Which of the crew's tasks."""
+    status: TaskStatus = TaskStatus.UNKNOWN
+    """Where it is."""
+    attempt: int = 0
+    """Attempts begun so far."""
+    max_attempts: int = 1
+    """Attempts allowed."""
+    timeout_s: float = 0.0
+    """Seconds that one attempt may take."""
+    requires_approval: bool = False
+    """Waits for an approve command."""
+    depends_on: tuple[str, ...] = ()
+    """Tasks that must end first."""
+    agent: str = ""
+    """Role of the agent that did it."""
+    assigned_at: AwareDatetime | None = None
+    """When the present attempt was assigned."""
+    finished_at: AwareDatetime | None = None
+    """When it ended."""
+    due_at: AwareDatetime | None = None
+    """When its timer is due: the deadline of an attempt, or the next try."""
+    failure: Failure | None = None
+    """Why the last attempt did not succeed."""
+    usage: Usage = Usage()
+    """What all its attempts consumed."""
+
+
+class WorkflowState(Record):
+    """Where a workflow is: the coordinator's row, one record a transition."""
+
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project that the workflow belongs to."""
+    workflow_type: str = ""
+    """Kind of workflow."""
+    version: int
+    """Counted from 1; grows by one with each transition."""
+    status: WorkflowStatus = WorkflowStatus.UNKNOWN
+    """Where it is."""
+    priority: Priority = Priority.NORMAL
+    """How urgent."""
+    coordination: Coordination = Coordination.DEPENDENCIES
+    """How the tasks depend on one another."""
+    failure_policy: FailurePolicy = FailurePolicy.FAIL
+    """What a failed task does to the workflow."""
+    requested_at: AwareDatetime
+    """When the producer asked."""
+    accepted_at: AwareDatetime
+    """When the coordinator took it."""
+    updated_at: AwareDatetime
+    """When this transition happened."""
+    ended_at: AwareDatetime | None = None
+    """When it ended."""
+    deadline_at: AwareDatetime | None = None
+    """When it must have ended."""
+    request_sha256: str = ""
+    """Hash of the request as it came, to tell a repeated request from a different one."""
+    traceparent: str = ""
+    """W3C trace context of the request; empty when it had none."""
+    tasks: tuple[TaskState, ...] = ()
+    """Its tasks, in the order of the request."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the request, when it was rejected."""
+    failure: Failure | None = None
+    """Why it did not complete."""
+    usage: Usage = Usage()
+    """What all its tasks consumed."""
+    applied: tuple[str, ...] = ()
+    """Ids of the last commands, so that one that comes twice acts once."""
+    notice: str = ""
+    """The last command that was refused, and why."""

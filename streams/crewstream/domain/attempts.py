@@ -1,0 +1,174 @@
+"""An assignment becomes a crew's task, and what its run brought becomes events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from crewstream.contracts.events import (
+    Failure,
+    Measured,
+    MeasuredStatus,
+    Operation,
+    Outcome,
+    TaskAssigned,
+    TaskFinished,
+    ToolFailure,
+    Usage,
+)
+from crewstream.domain.outputs import measurement_id, trace_id
+from crewstream_agents import spec
+
+NO_LIMIT_S = 7 * 24 * 3600.0
+
+
+def crew_task(task: TaskAssigned, at: datetime) -> spec.CrewTask:
+    """What a runner gets. Raises ValueError: the inputs are not a JSON object."""
+    inputs = json.loads(task.inputs)
+    if not isinstance(inputs, dict):
+        raise ValueError(f"a JSON object is wanted, not {type(inputs).__name__}")  # noqa: TRY004  (of JSON)
+    return spec.CrewTask(
+        assignment_id=task.assignment_id,
+        workflow_id=task.workflow_id,
+        task_id=task.task_id,
+        attempt=task.attempt,
+        tenant_id=task.tenant_id,
+        project_id=task.project_id,
+        crew=task.crew,
+        task_type=task.task_type,
+        description=task.description,
+        expected_output=task.expected_output,
+        keywords=task.keywords,
+        agent=task.agent,
+        inputs=inputs,
+        upstream=[
+            spec.Upstream(one.task_id, one.status, one.output, one.output_json)
+            for one in task.upstream
+        ],
+        deadline_s=left_s(task, at),
+    )
+
+
+def left_s(task: TaskAssigned, at: datetime) -> float:
+    """Seconds until the attempt must have ended; negative when it is too late."""
+    if task.deadline_at is None:
+        return NO_LIMIT_S
+    return (task.deadline_at - at).total_seconds()
+
+
+def not_run(task: TaskAssigned, at: datetime, error_type: str, message: str) -> spec.CrewOutcome:
+    """The outcome of an attempt that no crew has seen."""
+    failure = spec.Failure(error_type, message)
+    return spec.CrewOutcome(task.assignment_id, spec.Status.FAILED, at, at, failure=failure)
+
+
+def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> TaskFinished:
+    """The result of an attempt, for the coordinator."""
+    failure = outcome.failure
+    return TaskFinished(
+        assignment_id=task.assignment_id,
+        workflow_id=task.workflow_id,
+        task_id=task.task_id,
+        attempt=task.attempt,
+        tenant_id=task.tenant_id,
+        project_id=task.project_id,
+        crew=task.crew,
+        task_type=task.task_type,
+        status=Outcome(outcome.status),
+        output=outcome.output,
+        output_json=outcome.output_json,
+        agent=outcome.agent,
+        model=outcome.model,
+        offline=outcome.offline,
+        failure=None if failure is None else _failure(failure),
+        tool_failures=tuple(
+            ToolFailure(tool=one.tool, message=one.message) for one in outcome.tool_failures
+        ),
+        usage=_usage(outcome.usage),
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        worker=worker,
+    )
+
+
+def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iterator[Measured]:
+    """The attempt itself, and each of its calls; tokens and cost stand with the calls only."""
+    common: dict[str, Any] = {
+        "tenant_id": task.tenant_id,
+        "project_id": task.project_id,
+        "workflow_id": task.workflow_id,
+        "task_id": task.task_id,
+        "assignment_id": task.assignment_id,
+        "attempt": task.attempt,
+        "workflow_type": task.workflow_type,
+        "crew": task.crew,
+        "task_type": task.task_type,
+        "priority": task.priority,
+        "offline": outcome.offline,
+        "worker": worker,
+        "trace_id": trace_id(task.traceparent),
+    }
+    yield Measured(
+        event_id=measurement_id(task.assignment_id, Operation.TASK),
+        occurred_at=outcome.finished_at,
+        operation=Operation.TASK,
+        status=_status(outcome),
+        error_type=outcome.failure.error_type if outcome.failure else "",
+        agent=outcome.agent,
+        model=outcome.model,
+        queue_ms=_ms(outcome.started_at - task.assigned_at),
+        duration_ms=_ms(outcome.finished_at - outcome.started_at),
+        **common,
+    )
+    for call in outcome.calls:
+        yield Measured(
+            event_id=measurement_id(task.assignment_id, call.operation, call.sequence),
+            occurred_at=call.started_at + timedelta(milliseconds=call.duration_ms),
+            operation=Operation(call.operation),
+            status=MeasuredStatus.ERROR if call.error_type else MeasuredStatus.OK,
+            error_type=call.error_type,
+            agent=call.agent,
+            tool=call.tool,
+            provider=call.provider,
+            model=call.model,
+            duration_ms=call.duration_ms,
+            input_tokens=call.usage.input_tokens,
+            output_tokens=call.usage.output_tokens,
+            cached_tokens=call.usage.cached_tokens,
+            cost_usd=call.usage.cost_usd,
+            attributes=dict(call.attributes),
+            **common,
+        )
+
+
+def _failure(failure: spec.Failure) -> Failure:
+    return Failure(
+        error_type=failure.error_type,
+        message=failure.message,
+        retryable=failure.retryable,
+        retry_after_s=failure.retry_after_s,
+    )
+
+
+def _usage(usage: spec.Usage) -> Usage:
+    return Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        llm_calls=usage.llm_calls,
+        tool_calls=usage.tool_calls,
+        cost_usd=usage.cost_usd,
+    )
+
+
+def _status(outcome: spec.CrewOutcome) -> MeasuredStatus:
+    return {
+        spec.Status.SUCCEEDED: MeasuredStatus.OK,
+        spec.Status.CANCELLED: MeasuredStatus.CANCELLED,
+    }.get(outcome.status, MeasuredStatus.ERROR)
+
+
+def _ms(span: timedelta) -> float:
+    return max(0.0, span.total_seconds() * 1000)

@@ -1,0 +1,181 @@
+"""The events that follow from a transition, built from the row and what it rests on."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crewstream.contracts.events import (
+    Measured,
+    MeasuredStatus,
+    Operation,
+    TaskAssigned,
+    TaskFinished,
+    TaskOutcome,
+    TaskRequest,
+    TaskState,
+    UpstreamOutput,
+    WorkflowFinished,
+    WorkflowRequested,
+    WorkflowState,
+    WorkflowStatus,
+)
+from crewstream.domain.policy import assignment_id
+from crewstream.domain.workflow import missing
+
+# The name space of our event ids (RFC 9562, version 5): the same thing measured is the same id.
+_MEASUREMENTS = uuid.UUID("6c2f9c0e-6a52-5d0b-9b0e-2f7a4f1c7a10")
+
+_STATUS = {
+    WorkflowStatus.COMPLETED: MeasuredStatus.OK,
+    WorkflowStatus.CANCELLED: MeasuredStatus.CANCELLED,
+    WorkflowStatus.REJECTED: MeasuredStatus.REJECTED,
+}
+
+
+def measurement_id(*what: object) -> str:
+    """A UUID that is a function of what was measured."""
+    return str(uuid.uuid5(_MEASUREMENTS, "\x1f".join(map(str, what))))
+
+
+def assigned(
+    state: WorkflowState,
+    task: TaskState,
+    request: WorkflowRequested,
+    results: Mapping[str, TaskFinished],
+    at: datetime,
+) -> TaskAssigned:
+    """The assignment of a task's present attempt; `results` holds those of its dependencies."""
+    asked = _requested(request, task.task_id)
+    return TaskAssigned(
+        assignment_id=assignment_id(state.workflow_id, task.task_id, task.attempt),
+        workflow_id=state.workflow_id,
+        task_id=task.task_id,
+        attempt=task.attempt,
+        tenant_id=state.tenant_id,
+        project_id=task.project_id,
+        workflow_type=state.workflow_type,
+        crew=task.crew,
+        task_type=task.task_type,
+        agent=asked.agent,
+        description=asked.description,
+        expected_output=asked.expected_output,
+        keywords=asked.keywords,
+        priority=state.priority,
+        inputs=_laid_over(request.inputs, asked.inputs),
+        upstream=_upstream(state, task.depends_on, results),
+        assigned_at=at,
+        deadline_at=task.due_at,
+        traceparent=state.traceparent,
+    )
+
+
+def finished(state: WorkflowState, results: Mapping[str, TaskFinished]) -> WorkflowFinished:
+    """The result of a workflow that has ended; `results` holds the last one of each task."""
+    ended = state.ended_at or state.updated_at
+    partial = state.status == WorkflowStatus.PARTIAL
+    return WorkflowFinished(
+        workflow_id=state.workflow_id,
+        tenant_id=state.tenant_id,
+        project_id=state.project_id,
+        workflow_type=state.workflow_type,
+        status=state.status,
+        requested_at=state.requested_at,
+        finished_at=ended,
+        duration_ms=_duration_ms(state, ended),
+        tasks=tuple(_outcome(task, results.get(task.task_id)) for task in state.tasks),
+        missing=missing(state) if partial else (),
+        faults=state.faults,
+        failure=state.failure,
+        usage=state.usage,
+    )
+
+
+def measured(state: WorkflowState) -> Measured:
+    """The measurement of a workflow that has ended; its tokens and cost are those of its calls."""
+    ended = state.ended_at or state.updated_at
+    return Measured(
+        event_id=measurement_id(state.workflow_id, Operation.INVOKE_WORKFLOW, state.version),
+        occurred_at=ended,
+        tenant_id=state.tenant_id,
+        project_id=state.project_id,
+        workflow_id=state.workflow_id,
+        operation=Operation.INVOKE_WORKFLOW,
+        status=_STATUS.get(state.status, MeasuredStatus.ERROR),
+        error_type=_error_type(state),
+        workflow_type=state.workflow_type,
+        priority=state.priority,
+        duration_ms=_duration_ms(state, ended),
+        trace_id=trace_id(state.traceparent),
+        attributes={"workflow.status": state.status},
+    )
+
+
+def trace_id(traceparent: str) -> str:
+    """The trace id of a W3C traceparent header; empty when there is none."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""  # noqa: PLR2004  (W3C sizes)
+
+
+def _requested(request: WorkflowRequested, task_id: str) -> TaskRequest:
+    return next(task for task in request.tasks if task.task_id == task_id)
+
+
+def _laid_over(below: str, above: str) -> str:
+    if above == "{}":
+        return below
+    if below == "{}":
+        return above
+    return json.dumps({**json.loads(below), **json.loads(above)}, ensure_ascii=False)
+
+
+def _upstream(
+    state: WorkflowState, depends_on: Sequence[str], results: Mapping[str, TaskFinished]
+) -> tuple[UpstreamOutput, ...]:
+    status = {task.task_id: task.status for task in state.tasks}
+    return tuple(
+        UpstreamOutput(
+            task_id=name,
+            status=status[name],
+            output=results[name].output if name in results else "",
+            output_json=results[name].output_json if name in results else None,
+        )
+        for name in depends_on
+    )
+
+
+def _outcome(task: TaskState, result: TaskFinished | None) -> TaskOutcome:
+    described = {
+        "task_id": task.task_id,
+        "project_id": task.project_id,
+        "crew": task.crew,
+        "task_type": task.task_type,
+        "status": task.status,
+        "attempts": task.attempt,
+        "agent": task.agent,
+        "failure": task.failure,
+        "usage": task.usage,
+        "finished_at": task.finished_at,
+    }
+    if result is not None:
+        described |= {
+            "model": result.model,
+            "offline": result.offline,
+            "output": result.output,
+            "output_json": result.output_json,
+            "tool_failures": result.tool_failures,
+            "started_at": result.started_at,
+        }
+    return TaskOutcome.model_validate(described)
+
+
+def _duration_ms(state: WorkflowState, ended: datetime) -> float:
+    return (ended - state.accepted_at).total_seconds() * 1000
+
+
+def _error_type(state: WorkflowState) -> str:
+    if state.failure is not None:
+        return state.failure.error_type
+    return state.faults[0].code if state.faults else ""

@@ -1,0 +1,222 @@
+"""A request becomes a checked task graph, or the list of all that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from crewstream.contracts.events import (
+    Coordination,
+    Fault,
+    TaskRequest,
+    TaskState,
+    TaskStatus,
+    WorkflowRequested,
+)
+from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
+
+# An id stands in keys joined by slashes, in file names and in command lines.
+WORKFLOW_ID = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}")
+TASK_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MOST_FAULTS = 100
+
+Crews = Mapping[str, frozenset[str]]
+"""The crews of a project, each with its task types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a request is held against.
+
+    `projects` maps each project to its crews, or to None while no worker has announced them:
+    then the request is taken, and waits for one.
+    """
+
+    projects: Mapping[str, Crews | None] = field(default_factory=dict)
+    max_tasks: int = 1000
+    max_inputs_bytes: int = 1024 * 1024
+
+
+def faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> tuple[Fault, ...]:
+    """Everything that is wrong with a request; empty when it can run. At most 100 are listed."""
+    found: list[Fault] = []
+    for fault in _all_faults(request, rules, topic_project):
+        if len(found) == MOST_FAULTS:
+            message = f"there are more than {MOST_FAULTS} faults; the rest is not listed"
+            found.append(Fault(code="workflow.more_faults", message=message))
+            break
+        found.append(fault)
+    return tuple(found)
+
+
+def tasks_of(request: WorkflowRequested) -> tuple[TaskState, ...]:
+    """The tasks of a request without faults, pending, each with what it depends on."""
+    return tuple(
+        TaskState(
+            task_id=task.task_id,
+            project_id=task.project_id or request.project_id,
+            crew=task.crew,
+            task_type=task.task_type,
+            status=TaskStatus.PENDING,
+            max_attempts=task.max_attempts or DEFAULT_MAX_ATTEMPTS,
+            timeout_s=task.timeout_s or DEFAULT_TIMEOUT_S,
+            requires_approval=task.requires_approval,
+            depends_on=_dependencies(request, number),
+        )
+        for number, task in enumerate(request.tasks)
+    )
+
+
+def _dependencies(request: WorkflowRequested, number: int) -> tuple[str, ...]:
+    if request.coordination == Coordination.DEPENDENCIES:
+        return tuple(dict.fromkeys(request.tasks[number].depends_on))
+    if request.coordination == Coordination.SEQUENTIAL and number:
+        return (request.tasks[number - 1].task_id,)
+    return ()
+
+
+def content_digest(request: WorkflowRequested) -> str:
+    """A hash of what is asked; when it was asked does not make it another request."""
+    text = request.model_dump_json(exclude={"requested_at"})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
+    """A cycle as the path that closes it ([a, b, a]), or an empty list.
+
+    Depth-first search with three colours; iterative, since a chain may be as long as a request.
+    """
+    done: set[str] = set()
+    for start in edges:
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack: list[tuple[str, bool]] = [(start, False)]
+        while stack:
+            node, leave = stack.pop()
+            if leave:
+                on_path.discard(path.pop())
+                done.add(node)
+            elif node in on_path:
+                return [*path[path.index(node) :], node]
+            elif node not in done:
+                path.append(node)
+                on_path.add(node)
+                stack.append((node, True))
+                stack.extend((n, False) for n in edges.get(node, ()) if n in edges)
+    return []
+
+
+def _all_faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> Iterator[Fault]:
+    yield from _workflow_faults(request, rules, topic_project)
+    yield from _input_faults(request.inputs, "inputs", rules.max_inputs_bytes)
+    count = len(request.tasks)
+    if not count:
+        yield Fault(code="tasks.empty", path="tasks", message="a workflow needs at least one task")
+    if count > rules.max_tasks:
+        message = f"{count} tasks; at most {rules.max_tasks} are taken: split the workflow"
+        yield Fault(code="tasks.too_many", path="tasks", message=message)
+        return
+    for code, number, message in _id_faults(request.tasks):
+        yield Fault(code=code, path=f"tasks[{number}].task_id", message=message)
+    for number, task in enumerate(request.tasks):
+        yield from _task_faults(task, f"tasks[{number}]", request, rules)
+    yield from _graph_faults(request)
+
+
+def _workflow_faults(
+    request: WorkflowRequested, rules: Rules, topic_project: str
+) -> Iterator[Fault]:
+    if not WORKFLOW_ID.fullmatch(request.workflow_id):
+        message = "give 1 to 200 characters without white space or slashes"
+        yield Fault(code="workflow.invalid_id", path="workflow_id", message=message)
+    if not request.tenant_id.strip():
+        message = "name the customer on whose behalf the workflow runs"
+        yield Fault(code="tenant.missing", path="tenant_id", message=message)
+    if request.project_id not in rules.projects:
+        yield _unknown("project", request.project_id, "project_id", rules.projects)
+    elif request.project_id != topic_project:
+        message = f"{request.project_id!r} was requested on the topic of {topic_project!r}"
+        yield Fault(code="project.wrong_topic", path="project_id", message=message)
+    if request.deadline_s < 0:
+        message = f"{request.deadline_s} s lies in the past; give seconds from acceptance"
+        yield Fault(code="workflow.deadline_past", path="deadline_s", message=message)
+
+
+def _id_faults(tasks: Sequence[TaskRequest]) -> Iterator[tuple[str, int, str]]:
+    counts = Counter(task.task_id for task in tasks)
+    seen: set[str] = set()
+    for number, task in enumerate(tasks):
+        if not TASK_ID.fullmatch(task.task_id):
+            message = f"{task.task_id!r}: give 1 to 128 letters, digits, dots, dashes, underscores"
+            yield "task.invalid_id", number, message
+        if counts[task.task_id] > 1 and task.task_id in seen:
+            yield "task.duplicate_id", number, f"{task.task_id!r} names another task already"
+        seen.add(task.task_id)
+
+
+def _task_faults(
+    task: TaskRequest, path: str, request: WorkflowRequested, rules: Rules
+) -> Iterator[Fault]:
+    yield from _input_faults(task.inputs, f"{path}.inputs", rules.max_inputs_bytes)
+    project = task.project_id or request.project_id
+    if project not in rules.projects:
+        if task.project_id:  # else the workflow's own fault says it
+            yield _unknown("project", project, f"{path}.project_id", rules.projects)
+    elif (crews := rules.projects[project]) is not None:
+        if task.crew not in crews:
+            yield _unknown("crew", task.crew, f"{path}.crew", crews)
+        elif task.task_type and task.task_type not in crews[task.crew]:
+            yield _unknown("type", task.task_type, f"{path}.task_type", crews[task.crew])
+    if task.max_attempts < 0 or task.timeout_s < 0:
+        message = "max_attempts and timeout_s are 0 (the default) or more"
+        yield Fault(code="task.invalid_limit", path=path, message=message)
+
+
+def _graph_faults(request: WorkflowRequested) -> Iterator[Fault]:
+    known = {task.task_id for task in request.tasks}
+    for number, task in enumerate(request.tasks):
+        if task.depends_on and request.coordination != Coordination.DEPENDENCIES:
+            message = f"depends_on has no place in a {request.coordination} workflow"
+            yield Fault(
+                code="task.contradiction", path=f"tasks[{number}].depends_on", message=message
+            )
+        for place, dependency in enumerate(task.depends_on):
+            if dependency not in known:
+                path = f"tasks[{number}].depends_on[{place}]"
+                yield _unknown("dependency", dependency, path, known)
+    edges: dict[str, tuple[str, ...]] = {}
+    for task in request.tasks:  # an id may be there twice: a fault of its own, named as well
+        edges[task.task_id] = (*edges.get(task.task_id, ()), *task.depends_on)
+    if cycle := find_cycle(edges):
+        message = "tasks wait for one another: " + " -> ".join(cycle)
+        yield Fault(code="tasks.cycle", path="tasks", message=message)
+
+
+def _input_faults(text: str, path: str, most_bytes: int) -> Iterator[Fault]:
+    size = len(text.encode())
+    if size > most_bytes:
+        message = f"{size} bytes; at most {most_bytes} are taken: send large data by reference"
+        yield Fault(code="inputs.too_large", path=path, message=message)
+        return
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        yield Fault(code="inputs.not_json", path=path, message=f"not JSON: {error}")
+        return
+    if not isinstance(value, dict):
+        message = f"a JSON object is wanted, not {type(value).__name__}"
+        yield Fault(code="inputs.not_an_object", path=path, message=message)
+
+
+def _unknown(what: str, name: str, path: str, known: object) -> Fault:
+    names = (
+        ", ".join(sorted(map(str, known))) if isinstance(known, Mapping | set | frozenset) else ""
+    )
+    scope = "task" if what in {"crew", "type", "dependency"} else "workflow"
+    return Fault(
+        code=f"{scope}.unknown_{what}", path=path, message=f"{name!r} is not known; known: {names}"
+    )

@@ -1,0 +1,70 @@
+"""Retry, back-off and deadline rules."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from crewstream.contracts.events import Failure, TaskState, WorkflowState, WorkflowStatus
+
+DEFAULT_MAX_ATTEMPTS = 3
+DEFAULT_TIMEOUT_S = 3600.0
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MOST_S = 60.0
+# How long the row of an ended workflow is kept: so long does its id stay an idempotency key.
+RETENTION = timedelta(days=7)
+
+TIMED_OUT = Failure(
+    error_type="task.timeout", message="no worker ended the attempt in time", retryable=True
+)
+DEADLINE_PASSED = Failure(
+    error_type="workflow.deadline_exceeded", message="the workflow's deadline has passed"
+)
+
+
+def assignment_id(workflow_id: str, task_id: str, attempt: int) -> str:
+    """The name of one attempt at a task."""
+    return f"{workflow_id}/{task_id}/{attempt}"
+
+
+def may_retry(task: TaskState, failure: Failure) -> bool:
+    """Whether another attempt may help, and is allowed."""
+    return failure.retryable and task.attempt < task.max_attempts
+
+
+def backoff_s(assignment: str, attempt: int, retry_after_s: float | None) -> float:
+    """Seconds until the next attempt: exponential, half to one and a half times the step.
+
+    The jitter is a function of the assignment id, so that a replayed event schedules the same
+    time. A source that says when it can be asked again (`retry_after_s`) is never asked earlier.
+    """
+    step = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
+    digest = hashlib.blake2b(assignment.encode(), digest_size=4).digest()
+    jitter = 0.5 + int.from_bytes(digest) / 2**32
+    return max(step * jitter, retry_after_s or 0.0)
+
+
+def next_due(state: WorkflowState) -> datetime | None:
+    """When the row wants to be looked at again: an attempt's deadline, a retry, its own end."""
+    if state.ended_at is not None:
+        return state.ended_at + RETENTION
+    dues = [task.due_at for task in state.tasks if task.due_at is not None]
+    if state.deadline_at is not None:
+        dues.append(state.deadline_at)
+    return min(dues, default=None)
+
+
+def is_ended(status: WorkflowStatus) -> bool:
+    """Whether nothing more happens to a workflow by itself."""
+    return status in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        WorkflowStatus.COMPLETED,
+        WorkflowStatus.PARTIAL,
+        WorkflowStatus.FAILED,
+        WorkflowStatus.CANCELLED,
+        WorkflowStatus.REJECTED,
+    }
+)

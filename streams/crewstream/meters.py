@@ -1,0 +1,57 @@
+"""The catalogue of metrics: every name, what it means, and the labels that it is counted by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+CounterName = Literal[
+    "crewstream_dead_letters_total",
+    "crewstream_workflows_total",
+    "crewstream_tasks_total",
+    "crewstream_tokens_total",
+    "crewstream_cost_usd_total",
+    "crewstream_rows_written_total",
+]
+HistogramName = Literal[
+    "crewstream_workflow_seconds",
+    "crewstream_task_seconds",
+    "crewstream_task_queue_seconds",
+]
+GaugeName = Literal["crewstream_ready"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric means and the labels that it is counted by."""
+
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+COUNTERS: dict[CounterName, Metric] = {
+    "crewstream_dead_letters_total": Metric("Records that could not be used.", ("topic",)),
+    "crewstream_workflows_total": Metric("Workflows that ended.", ("project", "status")),
+    "crewstream_tasks_total": Metric("Attempts that ended.", ("project", "status")),
+    "crewstream_tokens_total": Metric("Tokens, input and output.", ("project", "direction")),
+    "crewstream_cost_usd_total": Metric("What models cost, in US dollars.", ("project",)),
+    "crewstream_rows_written_total": Metric("Rows written to ClickHouse.", ("topic",)),
+}
+HISTOGRAMS: dict[HistogramName, Metric] = {
+    "crewstream_workflow_seconds": Metric("From acceptance to the end.", ("project",)),
+    "crewstream_task_seconds": Metric("From start to end of a run.", ("project",)),
+    "crewstream_task_queue_seconds": Metric("From assignment to start.", ("project",)),
+}
+GAUGES: dict[GaugeName, Metric] = {
+    "crewstream_ready": Metric("1 when the process does its work."),
+}
+
+
+class Meter(Protocol):
+    """Where processors count."""
+
+    def count(self, name: CounterName, by: float = 1, **labels: str) -> None: ...
+
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None: ...
+
+    def gauge(self, name: GaugeName, value: float, **labels: str) -> None: ...

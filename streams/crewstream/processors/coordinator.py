@@ -1,0 +1,306 @@
+"""Requests, commands, signals and task results -> workflow state, assignments, workflow results.
+
+Every output is a function of the record that is handled and the rows that it finds: the only
+clock is the record's own timestamp. Handling a record twice emits the same records again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from crewstream import topology
+from crewstream.contracts import envelope
+from crewstream.contracts.codec import Codec
+from crewstream.contracts.events import (
+    Measured,
+    Signal,
+    TaskAssigned,
+    TaskFinished,
+    TaskState,
+    WorkflowCommanded,
+    WorkflowFinished,
+    WorkflowRequested,
+    WorkflowSignalled,
+    WorkflowState,
+    WorkflowStatus,
+)
+from crewstream.contracts.topics import Topics, partition_for
+from crewstream.domain import commands, outputs, policy, workflow
+from crewstream.domain.plan import Rules, content_digest, faults
+from crewstream.errors import Conflict, Invalid, UnknownWorkflow
+from crewstream.meters import Meter
+from crewstream.ports import Rows
+from crewstream.records import Headers, Inbound, Outbound
+
+SOURCE = "crewstream/coordinator"
+MOST_DECODED = 8192
+Handled = Iterator[Outbound]
+Emitted = TaskAssigned | WorkflowFinished | Measured
+
+
+class Coordinator:
+    """Applies one record at a time to the row of its workflow.
+
+    `rules` is asked at each request, because workers may announce new crews at any time.
+    """
+
+    def __init__(
+        self, codec: Codec, topics: Topics, rules: Callable[[], Rules], meter: Meter
+    ) -> None:
+        self._codec, self._topics, self._rules, self._meter = codec, topics, rules, meter
+        self._state = topics.full(topology.STATE)
+        self._payloads = topics.full(topology.PAYLOADS)
+        self._signals = topics.full(topology.SIGNALS)
+        self._metrics = topics.full(topology.METRICS)
+        self._letters = topics.full(topology.DEAD_LETTERS)
+        self._partitions = topics.partitions(self._state)
+        self._requests = {topics.full(topology.REQUESTS, p): p for p in topics.projects}
+        self._handlers: dict[str, Callable[[Inbound, Rows], Handled]] = {
+            topics.full(topology.RESULTS): self._result,
+            topics.full(topology.COMMANDS): self._command,
+            self._signals: self._signal,
+            **dict.fromkeys(self._requests, self._request),
+        }
+        self._decoded: dict[bytes, WorkflowState] = {}
+
+    def handle(self, record: Inbound, rows: Rows) -> Sequence[Outbound]:
+        """What must be sent because of a record, in order; rows of the tables last."""
+        try:
+            return list(self._handlers[record.topic](record, rows))
+        except Invalid as error:
+            self._meter.count("crewstream_dead_letters_total", topic=record.topic)
+            return [record.dead_letter(self._letters, error)]
+
+    def due(self, value: bytes) -> datetime | None:
+        """When the timer of a stored row is due next."""
+        return policy.next_due(self._row(value))
+
+    def fire(self, key: bytes, due: datetime) -> Outbound:
+        """The signal that a row's timer was due."""
+        workflow_id = key.decode()
+        name = f"{workflow_id}#{due.isoformat()}"
+        signal = WorkflowSignalled(
+            signal_id=name,
+            workflow_id=workflow_id,
+            signal=Signal.TIMER_FIRED,
+            due_at=due,
+            occurred_at=due,
+        )
+        headers = envelope.headers_for(
+            "WorkflowSignalled",
+            id=name,
+            source=SOURCE,
+            subject=workflow_id,
+            time=due,
+            tenant_id="",
+            correlation_id=workflow_id,
+        )
+        return Outbound(self._signals, key, self._codec.encode(signal), headers)
+
+    # -- one handler a kind of record ------------------------------------------------------------
+
+    def _request(self, record: Inbound, rows: Rows) -> Handled:
+        request = self._codec.decode(record.value, WorkflowRequested)
+        # Without an id there is no row to move to: the rejection is named by the position instead.
+        named = bool(request.workflow_id)
+        if named and (moved := self._misplaced(record, request.workflow_id)):
+            yield moved
+            return
+        digest = content_digest(request)
+        if named and (known := self._find(rows, request.workflow_id)):
+            if known.request_sha256 != digest:
+                raise Conflict(request.workflow_id)
+            return
+        project = self._requests[record.topic]
+        wrong = faults(request, self._rules(), project)
+        if not named:
+            request = request.model_copy(update={"workflow_id": record.position})
+        trace = envelope.read(record.headers).traceparent
+        state = workflow.accept(request, wrong, record.at, digest, trace)
+        basis = _Basis(record, project, request=request)
+        yield from self._follow(None, state, basis, rows)
+        if not wrong:
+            yield Outbound(self._payloads, state.workflow_id.encode(), record.value)
+        if named:
+            yield self._stored(state)
+
+    def _result(self, record: Inbound, rows: Rows) -> Handled:
+        result = self._codec.decode(record.value, TaskFinished)
+        if moved := self._misplaced(record, result.workflow_id):
+            yield moved
+            return
+        before = self._find(rows, result.workflow_id)
+        if before is None:  # early: its assignment comes again, and with it the result
+            return
+        after = workflow.finish_task(before, result, record.at)
+        if after is before:
+            return
+        yield from self._follow(before, after, _Basis(record, after.project_id, result), rows)
+        task = workflow.find_task(after, result.task_id)
+        needed_later = after.status != WorkflowStatus.COMPLETED
+        if needed_later and task is not None and task.status not in workflow.OPEN:
+            key = f"{after.workflow_id}/{task.task_id}".encode()
+            yield Outbound(self._payloads, key, record.value)
+        yield self._stored(after)
+
+    def _command(self, record: Inbound, rows: Rows) -> Handled:
+        asked = self._codec.decode(record.value, WorkflowCommanded)
+        if moved := self._misplaced(record, asked.workflow_id):
+            yield moved
+            return
+        before = self._find(rows, asked.workflow_id)
+        if before is None:
+            raise UnknownWorkflow(asked.workflow_id)
+        after = commands.command(before, asked, record.at)
+        if after is not before:
+            yield from self._follow(before, after, _Basis(record, after.project_id), rows)
+            yield self._stored(after)
+
+    def _signal(self, record: Inbound, rows: Rows) -> Handled:
+        signal = self._codec.decode(record.value, WorkflowSignalled)
+        if moved := self._misplaced(record, signal.workflow_id):
+            yield moved
+            return
+        before = self._find(rows, signal.workflow_id)
+        if before is None or signal.signal != Signal.TIMER_FIRED or signal.due_at is None:
+            return
+        after = workflow.fire_timer(before, signal.due_at)
+        if after is None:
+            yield from self._forget_payloads(before, rows)
+            yield Outbound(self._state, before.workflow_id.encode(), None)
+        elif after is not before:
+            yield from self._follow(before, after, _Basis(record, after.project_id), rows)
+            yield self._stored(after)
+
+    # -- what follows from a transition ----------------------------------------------------------
+
+    def _follow(
+        self, before: WorkflowState | None, after: WorkflowState, basis: _Basis, rows: Rows
+    ) -> Handled:
+        for step in workflow.decide(before, after):
+            if isinstance(step, workflow.Assign):
+                yield self._assignment(after, step.task, basis, rows)
+            else:
+                yield from self._ending(after, basis, rows)
+
+    def _assignment(
+        self, state: WorkflowState, task: TaskState, basis: _Basis, rows: Rows
+    ) -> Outbound:
+        request = basis.request or self._stored_request(state, rows)
+        results = self._results(state, task.depends_on, basis, rows)
+        event = outputs.assigned(state, task, request, results, basis.record.at)
+        topic = self._topics.full(topology.TASKS, event.project_id)
+        return self._outbound(topic, event, event.assignment_id, state, basis)
+
+    def _ending(self, state: WorkflowState, basis: _Basis, rows: Rows) -> Handled:
+        results = self._results(state, [task.task_id for task in state.tasks], basis, rows)
+        topic = self._topics.full(topology.FINISHED, basis.project)
+        name = f"{state.workflow_id}#{state.version}"
+        yield self._outbound(topic, outputs.finished(state, results), name, state, basis)
+        measured = outputs.measured(state)
+        duration_s = (measured.duration_ms or 0.0) / 1000
+        project = basis.project
+        self._meter.count("crewstream_workflows_total", project=project, status=state.status)
+        self._meter.observe("crewstream_workflow_seconds", duration_s, project=project)
+        yield self._outbound(self._metrics, measured, measured.event_id, state, basis)
+        if state.status == WorkflowStatus.COMPLETED:  # else a retry command may want them
+            yield from self._forget_payloads(state, rows)
+
+    def _forget_payloads(self, state: WorkflowState, rows: Rows) -> Handled:
+        row_key = state.workflow_id.encode()
+        for key in (row_key, *(row_key + b"/" + t.task_id.encode() for t in state.tasks)):
+            if rows.get(self._payloads, key) is not None:
+                yield Outbound(self._payloads, key, None)
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def _find(self, rows: Rows, workflow_id: str) -> WorkflowState | None:
+        value = rows.get(self._state, workflow_id.encode())
+        return None if value is None else self._row(value)
+
+    def _stored(self, state: WorkflowState) -> Outbound:
+        headers = _headers(state, "WorkflowState", f"{state.workflow_id}@{state.version}", "")
+        key, value = state.workflow_id.encode(), self._codec.encode(state)
+        self._remember(value, state)
+        return Outbound(self._state, key, value, headers, due_at=policy.next_due(state))
+
+    def _row(self, value: bytes) -> WorkflowState:
+        state = self._decoded.get(value)
+        if state is None:
+            state = self._codec.decode(value, WorkflowState)
+            self._remember(value, state)
+        return state
+
+    def _remember(self, value: bytes, state: WorkflowState) -> None:
+        # What was written last is wanted next; to forget all at once is the cheapest way.
+        if len(self._decoded) >= MOST_DECODED:
+            self._decoded.clear()
+        self._decoded[value] = state
+
+    def _stored_request(self, state: WorkflowState, rows: Rows) -> WorkflowRequested:
+        value = rows.get(self._payloads, state.workflow_id.encode())
+        return self._codec.decode(value, WorkflowRequested)
+
+    def _results(
+        self, state: WorkflowState, task_ids: Iterable[str], basis: _Basis, rows: Rows
+    ) -> dict[str, TaskFinished]:
+        found: dict[str, TaskFinished] = {}
+        for task_id in task_ids:
+            if basis.result is not None and basis.result.task_id == task_id:
+                found[task_id] = basis.result
+            elif value := rows.get(self._payloads, f"{state.workflow_id}/{task_id}".encode()):
+                found[task_id] = self._codec.decode(value, TaskFinished)
+        return found
+
+    # -- records ---------------------------------------------------------------------------------
+
+    def _misplaced(self, record: Inbound, workflow_id: str) -> Outbound | None:
+        """The same record on its way to the partition of its row, unless it is there.
+
+        A producer may have chosen another key, or (as librdkafka does by default) another
+        partitioner; both cost one extra hop.
+        """
+        key = workflow_id.encode()
+        partition = partition_for(key, self._partitions)
+        if record.key == key and record.partition == partition:
+            return None
+        return Outbound(record.topic, key, record.value, record.headers, partition)
+
+    def _outbound(
+        self, topic: str, event: Emitted, name: str, state: WorkflowState, basis: _Basis
+    ) -> Outbound:
+        key = state.workflow_id
+        if isinstance(event, TaskAssigned):  # the tasks of a workflow spread over the workers
+            key = f"{key}/{event.task_id}"
+        headers = _headers(state, type(event).__name__, name, basis.cause)
+        return Outbound(topic, key.encode(), self._codec.encode(event), headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What a transition rests on: the record, and what it brought, decoded."""
+
+    record: Inbound
+    project: str
+    result: TaskFinished | None = None
+    request: WorkflowRequested | None = None
+
+    @property
+    def cause(self) -> str:
+        return envelope.read(self.record.headers).id or self.record.position
+
+
+def _headers(state: WorkflowState, kind: str, name: str, cause: str) -> Headers:
+    return envelope.headers_for(
+        kind,
+        id=name,
+        source=SOURCE,
+        subject=state.workflow_id,
+        time=state.updated_at,
+        tenant_id=state.tenant_id,
+        correlation_id=state.workflow_id,
+        causation_id=cause,
+        traceparent=state.traceparent,
+    )

@@ -1,0 +1,131 @@
+"""Task assignment -> crew run -> task result and measurements."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from crewstream.contracts import envelope
+from crewstream.contracts.codec import Codec
+from crewstream.contracts.events import TaskAssigned
+from crewstream.contracts.topics import Topics
+from crewstream.domain import attempts
+from crewstream.errors import Undecodable
+from crewstream.meters import Meter
+from crewstream.ports import Clock, CrewRuns, Outcomes
+from crewstream.records import Inbound, Outbound
+from crewstream.topology import DEAD_LETTERS, METRICS, RESULTS
+from crewstream_agents import spec
+
+SOURCE = "crewstream/worker"
+# The topic takes 8 MiB with headers; a result must also fit into the workflow's result.
+MOST_RESULT_BYTES = 4 * 1024 * 1024
+
+
+class Worker:
+    """Runs assignments; what was finished once is only sent again.
+
+    `name` says which process did it, for people who look for its log.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        topics: Topics,
+        *,
+        runs: CrewRuns,
+        outcomes: Outcomes,
+        clock: Clock,
+        meter: Meter,
+        name: str,
+    ) -> None:
+        self._codec, self._runs, self._outcomes, self._clock = codec, runs, outcomes, clock
+        self._meter = meter
+        self._results, self._metrics = topics.full(RESULTS), topics.full(METRICS)
+        self._letters, self._name = topics.full(DEAD_LETTERS), name
+
+    async def handle(self, record: Inbound) -> Sequence[Outbound]:
+        """What must be sent because of an assignment: its measurements, then its result."""
+        try:
+            task = self._codec.decode(record.value, TaskAssigned)
+        except Undecodable as error:
+            self._meter.count("crewstream_dead_letters_total", topic=record.topic)
+            return [record.dead_letter(self._letters, error)]
+        kept = await self._outcomes.get(task.assignment_id)
+        if kept is None:
+            outcome = await self._run(task)
+            self._count(task, outcome)
+            kept = _pack(self._encoded(task, outcome))
+            # Kept before it is sent: from here on this assignment is never paid for again.
+            await self._outcomes.put(task.assignment_id, kept)
+        return list(self._outbound(task, _unpack(kept)))
+
+    async def _run(self, task: TaskAssigned) -> spec.CrewOutcome:
+        now = self._clock.now()
+        if attempts.left_s(task, now) <= 0:
+            late = "the attempt's deadline had passed before its run began"
+            return attempts.not_run(task, now, "task.timeout", late)
+        try:
+            asked = attempts.crew_task(task, now)
+        except ValueError as error:
+            return attempts.not_run(task, now, "inputs.invalid", f"inputs: {error}")
+        return await self._runs.run(asked)
+
+    def _count(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> None:
+        meter, project, usage = self._meter, task.project_id, outcome.usage
+        queued_s = (outcome.started_at - task.assigned_at).total_seconds()
+        ran_s = (outcome.finished_at - outcome.started_at).total_seconds()
+        meter.count("crewstream_tasks_total", project=project, status=outcome.status)
+        meter.observe("crewstream_task_queue_seconds", queued_s, project=project)
+        meter.observe("crewstream_task_seconds", ran_s, project=project)
+        for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            meter.count("crewstream_tokens_total", tokens, project=project, direction=direction)
+        meter.count("crewstream_cost_usd_total", float(usage.cost_usd), project=project)
+
+    def _encoded(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> list[bytes]:
+        """The measurements of an attempt and, last, its result."""
+        result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        if len(result) > MOST_RESULT_BYTES:
+            outcome = _without_output(outcome, len(result))
+            result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        events = attempts.measured(task, outcome, self._name)
+        return [*map(self._codec.encode, events), result]
+
+    def _outbound(self, task: TaskAssigned, values: Sequence[bytes]) -> Iterator[Outbound]:
+        key, last = task.workflow_id.encode(), len(values) - 1
+        for number, value in enumerate(values):
+            measured = number < last
+            kind = "Measured" if measured else "TaskFinished"
+            headers = envelope.headers_for(
+                kind,
+                id=f"{task.assignment_id}#{number if measured else 'finished'}",
+                source=SOURCE,
+                subject=task.workflow_id,
+                time=task.assigned_at,
+                tenant_id=task.tenant_id,
+                correlation_id=task.workflow_id,
+                causation_id=task.assignment_id,
+                traceparent=task.traceparent,
+            )
+            yield Outbound(self._metrics if measured else self._results, key, value, headers)
+
+
+def _without_output(outcome: spec.CrewOutcome, size: int) -> spec.CrewOutcome:
+    message = f"the result is {size} bytes, at most {MOST_RESULT_BYTES} travel: return a reference"
+    failure = spec.Failure("output.too_large", message)
+    return replace(outcome, status=spec.Status.FAILED, output="", output_json=None, failure=failure)
+
+
+def _pack(values: Sequence[bytes]) -> bytes:
+    """Values with their lengths in front, as one value."""
+    return b"".join(struct.pack(">I", len(value)) + value for value in values)
+
+
+def _unpack(packed: bytes) -> list[bytes]:
+    values, at = [], 0
+    while at < len(packed):
+        (size,) = struct.unpack_from(">I", packed, at)
+        values.append(packed[at + 4 : at + 4 + size])
+        at += 4 + size
+    return values

@@ -1,0 +1,45 @@
+"""THE MAP: every processor in data order, with the topics that it reads and writes.
+
+Nothing else decides where an event goes; a contract test holds topics.yaml and the processes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REQUESTS = "{project}.workflow.requests"
+COMMANDS = "workflow.commands"
+SIGNALS = "workflow.signals"
+TASKS = "{project}.tasks"
+RESULTS = "task.results"
+STATE = "workflow.state"
+PAYLOADS = "workflow.payloads"
+FINISHED = "{project}.workflow.results"
+METRICS = "metrics"
+CATALOGUE = "catalogue"
+DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """One box of the picture. `tables` are the changelogs of the tables that it owns."""
+
+    name: str
+    reads: Sequence[str]
+    writes: Sequence[str]
+    tables: Sequence[str] = ()
+
+
+COORDINATOR = Processor(
+    "coordinator",
+    reads=(REQUESTS, COMMANDS, SIGNALS, RESULTS),
+    # Requests, commands and results that stand in a wrong partition take one more hop.
+    writes=(TASKS, FINISHED, METRICS, DEAD_LETTERS, REQUESTS, COMMANDS, SIGNALS, RESULTS),
+    tables=(STATE, PAYLOADS),
+)
+WORKER = Processor("worker", reads=(TASKS,), writes=(RESULTS, METRICS, CATALOGUE, DEAD_LETTERS))
+PROJECTOR = Processor("projector", reads=(STATE,), writes=())
+RECORDER = Processor("recorder", reads=(METRICS, STATE, DEAD_LETTERS), writes=())
+
+PROCESSORS = (COORDINATOR, WORKER, PROJECTOR, RECORDER)
