@@ -1,0 +1,111 @@
+"""What a read-only user may ask of the embedded engine: judged on the engine's own parse of it.
+
+The engine's `readonly=1` refuses writes, changed settings and most ways out of the database. What
+it lets through is refused here: a second statement, files, limits raised in a subquery.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from crewstream.errors import CrewstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+LIMITS: Mapping[str, int] = {
+    "max_execution_time": 30,  # seconds
+    "max_memory_usage": 1_000_000_000,  # bytes
+    "max_threads": 4,
+}
+"""What one query may use; a reader may ask for less."""
+
+READING: Mapping[str, str] = {"final": "1", "do_not_merge_across_partitions_select_final": "1"}
+"""So that a plain SELECT shows no row twice."""
+
+_FREE = frozenset(
+    {
+        "date_time_output_format",
+        "extremes",
+        "max_block_size",
+        "max_result_bytes",
+        "max_result_rows",
+        "output_format_json_quote_64bit_integers",
+        "result_overflow_mode",
+        "session_timezone",
+    }
+)
+_STATEMENTS = ("SelectWithUnionQuery", "SelectIntersectExcept", "Describe", "Show", "Explain ")
+# Table functions that reach nothing but what is in the query or the database.
+_TABLE_FUNCTIONS = frozenset(
+    {
+        "format",
+        "generateseries",
+        "generate_series",
+        "merge",
+        "null",
+        "numbers",
+        "numbers_mt",
+        "values",
+        "view",
+        "viewexplain",
+        "viewifpermitted",
+        "zeros",
+        "zeros_mt",
+    }
+)
+_OUTSIDE = re.compile(r"file|catboostevaluate|ai[a-z]+|sleep\w*|getclienthttpheader", re.IGNORECASE)
+_FUNCTION = re.compile(r"^ *Function (\S+)", re.MULTILINE)
+_INNER_SETTINGS = re.compile(r"^ {4,}Set$", re.MULTILINE)
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
+
+
+class Denied(CrewstreamError):
+    """ClickHouse's answer to what is not allowed, in its own words; `code` is its error code."""
+
+    def __init__(self, code: int, name: str, message: str) -> None:
+        super().__init__(f"Code: {code}. DB::Exception: {message}. ({name})")
+        self.code = code
+
+
+def without_literals(sql: str) -> str:
+    """`sql` with every string in it emptied, to look for words."""
+    return _LITERAL.sub("''", sql)
+
+
+def check(formatted: str, tree: str, table_functions: Collection[str]) -> None:
+    """Raise Denied unless the statement only reads, and only from the database.
+
+    `formatted` is the engine's formatQuerySingleLine of it, which takes no second statement;
+    `tree` its EXPLAIN AST; `table_functions` the lower-case names that the engine knows.
+    """
+    if not tree.startswith(_STATEMENTS):
+        raise Denied(164, "READONLY", "Only queries that read are allowed")
+    if re.search(r"\bINTO OUTFILE\b", without_literals(formatted)):
+        raise Denied(497, "ACCESS_DENIED", "INTO OUTFILE is not allowed")
+    if _INNER_SETTINGS.search(tree):
+        raise Denied(164, "READONLY", "SETTINGS in a subquery are not allowed")
+    used = {name.lower() for name in _FUNCTION.findall(tree)}
+    forbidden = (used & set(table_functions)) - _TABLE_FUNCTIONS
+    forbidden |= {name for name in used if _OUTSIDE.fullmatch(name)}
+    if forbidden:
+        raise Denied(497, "ACCESS_DENIED", f"Not allowed: {', '.join(sorted(forbidden))}")
+
+
+def reader_settings(asked: Mapping[str, str]) -> Mapping[str, str]:
+    """The settings of a reader's query: what it asked for, within the limits.
+
+    Raises Denied for a setting that is not a reader's to choose.
+    """
+    for name, value in asked.items():
+        if name not in LIMITS and name not in _FREE and READING.get(name) != value:
+            raise Denied(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode")
+    limits = {name: str(_capped(asked.get(name, ""), most)) for name, most in LIMITS.items()}
+    free = {name: value for name, value in asked.items() if name in _FREE}
+    return {**READING, **free, **limits}
+
+
+def _capped(value: str, most: int) -> int:
+    """`value` if it is a limit below `most`; ClickHouse's 0 means none."""
+    return min(int(value) or most, most) if value.isdecimal() else most
