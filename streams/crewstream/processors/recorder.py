@@ -217,7 +217,7 @@ def avro_container(writer: Schema, records: Sequence[Inbound]) -> bytes:
     first = records[0]
     start = _bytes(first.topic.encode()) + _long(first.partition)
     body = b"".join(_datums(start, records))
-    return b"".join((_header(writer), _long(len(records)), _bytes(body), _SYNC))
+    return b"".join((_header(writer), _long(len(records)), _long(len(body)), body, _SYNC))
 
 
 def _datums(start: bytes, records: Sequence[Inbound]) -> Iterator[bytes]:

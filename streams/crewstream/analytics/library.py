@@ -1,0 +1,128 @@
+"""The ready-made questions: finds queries/*.sql, reads their headers, runs them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from crewstream.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Answer_co = TypeVar("Answer_co", covariant=True)
+Answer = TypeVar("Answer")
+Value = str | int | float
+_TYPES: Mapping[str, type[str | int | float]] = {
+    "String": str,
+    "UInt32": int,
+    "Float64": float,
+}
+_PARAMETER = re.compile(r"^-- param (\w+): (\w+) = '?(.*?)'? -- (.+)$", re.MULTILINE)
+
+
+class UnknownQuery(Invalid):
+    """There is no ready-made query of that name."""
+
+
+class WrongParameter(Invalid):
+    """A query does not take a parameter, or not with that value."""
+
+
+class Asks(Protocol[Answer_co]):
+    """What runs a query."""
+
+    async def query(self, sql: str, parameters: Mapping[str, Value]) -> Answer_co: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a query: `type` is ClickHouse's, `default` already of it."""
+
+    name: str
+    type: str
+    default: Value
+    about: str
+
+    def value(self, given: Value) -> Value:
+        """`given`, often the text of a command line, as a value of our type."""
+        try:
+            value = _TYPES[self.type](given)
+        except ValueError as wrong:
+            raise WrongParameter(f"{self.name} is a {self.type}, not {given!r}") from wrong
+        if self.type == "UInt32" and not 0 <= int(value) < 2**32:
+            raise WrongParameter(f"{self.name} is between 0 and 4294967295, not {given!r}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One file of queries/: `name` is its stem."""
+
+    name: str
+    title: str
+    about: str
+    parameters: Sequence[Parameter]
+    sql: str
+
+    def bound(self, given: Mapping[str, Value]) -> Mapping[str, Value]:
+        """A value for every parameter: as given, else its default.
+
+        Raises WrongParameter for a name that the query does not take, or a value it cannot use.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                takes = ", ".join(known) or "none"
+                raise WrongParameter(f"{self.name} takes no parameter {name!r}; it takes: {takes}")
+        return {name: p.value(given.get(name, p.default)) for name, p in known.items()}
+
+
+def parse(name: str, text: str) -> Query:
+    """A query: `-- title:`, `-- about:`, `-- param name: Type = default -- about`, then its SQL."""
+    return Query(
+        name=name,
+        title=_line(name, "title", text),
+        about=_line(name, "about", text),
+        parameters=[_parameter(name, *match) for match in _PARAMETER.findall(text)],
+        sql=text.strip(),
+    )
+
+
+def _line(name: str, word: str, text: str) -> str:
+    found = re.search(rf"^-- {word}: (.+)$", text, re.MULTILINE)
+    if not found:
+        raise Invalid(f"queries/{name}.sql has no line '-- {word}: …' in its header")
+    return found[1]
+
+
+def _parameter(query: str, name: str, kind: str, default: str, about: str) -> Parameter:
+    if kind not in _TYPES:
+        raise Invalid(f"queries/{query}.sql: {name} is a {kind}; known are {', '.join(_TYPES)}")
+    return Parameter(name, kind, _TYPES[kind](default), about)
+
+
+@cache
+def queries() -> Mapping[str, Query]:
+    """Every ready-made query by name."""
+    folder = resources.files(__package__) / "queries"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    names = [(f.name.removesuffix(".sql"), f) for f in files]
+    return {name: parse(name, file.read_text("utf-8")) for name, file in names}
+
+
+def find(name: str) -> Query:
+    """The query of that name; raises UnknownQuery with the names that there are."""
+    try:
+        return queries()[name]
+    except KeyError:
+        raise UnknownQuery(f"no query {name!r}; there are: {', '.join(queries())}") from None
+
+
+async def run(name: str, given: Mapping[str, Value], on: Asks[Answer]) -> Answer:
+    """Run the query `name` with the parameters `given` on a ClickHouse."""
+    query = find(name)
+    return await on.query(query.sql, query.bound(given))

@@ -1,0 +1,118 @@
+"""Brings the tables of a database up to date: numbered .sql files, a checksum of each, a ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Protocol
+
+from crewstream.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LEDGER = """
+CREATE TABLE IF NOT EXISTS {db}.migrations {on_cluster}
+(name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
+ENGINE = {engine:ReplacingMergeTree(applied_at)} ORDER BY name
+"""
+_ENGINE = re.compile(r"\{engine:(\w+)\(([^)]*)\)\}")
+_END = re.compile(r";[ \t]*$", re.MULTILINE)
+
+
+class ChangedMigration(Invalid):
+    """A migration was changed after it had been applied."""
+
+
+class Database(Protocol):
+    """What migrations need of a ClickHouse."""
+
+    async def command(self, sql: str) -> None: ...
+
+    async def pairs(self, sql: str) -> Mapping[str, str]:
+        """A query of two columns, as first column -> second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tables are made: a database, and the name of the cluster if there is one."""
+
+    database: str
+    cluster: str | None = None
+
+    def rendered(self, sql: str) -> str:
+        """`sql` with `{db}`, `{on_cluster}` and `{engine:Name(args)}` filled in."""
+        on_cluster = f"ON CLUSTER '{self.cluster}'" if self.cluster else ""
+        sql = sql.replace("{db}", f"`{self.database}`").replace("{on_cluster}", on_cluster)
+        return _ENGINE.sub(self._engine, sql)
+
+    def _engine(self, match: re.Match[str]) -> str:
+        name, arguments = match.groups()
+        if not self.cluster:
+            return f"{name}({arguments})"
+        where = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
+        return f"Replicated{name}({', '.join(filter(None, (where, arguments)))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: `name` is its stem, `sql` its text before substitution."""
+
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    def statements(self, place: Place) -> Sequence[str]:
+        """The statements in order; one ends with a semicolon at the end of a line."""
+        return [one.strip() for one in _END.split(place.rendered(self.sql)) if one.strip()]
+
+
+def migrations() -> Sequence[Migration]:
+    """Every migration that is shipped, in order."""
+    folder = resources.files(__package__) / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [Migration(f.name.removesuffix(".sql"), f.read_text("utf-8")) for f in files]
+
+
+def pending(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[Migration]:
+    """The migrations that `ledger` (name -> checksum) does not have.
+
+    Raises ChangedMigration if one that it has reads otherwise today.
+    """
+    changed = [m.name for m in known if ledger.get(m.name, m.checksum) != m.checksum]
+    if changed:
+        raise ChangedMigration(
+            f"{', '.join(changed)}: changed after it had been applied to this database; "
+            "put the file back as it was and write the change as a new migration"
+        )
+    return [m for m in known if m.name not in ledger]
+
+
+async def applied(database: Database, place: Place) -> Mapping[str, str]:
+    """The ledger: name -> checksum; made if it is not there."""
+    await database.command(place.rendered(LEDGER))
+    return await database.pairs(place.rendered("SELECT name, checksum FROM {db}.migrations FINAL"))
+
+
+async def migrate(
+    database: Database, place: Place, known: Sequence[Migration] | None = None
+) -> Sequence[str]:
+    """Apply what is missing; the names applied.
+
+    A migration that dies half-way is run again from its start: its statements say IF NOT EXISTS.
+    """
+    todo = pending(migrations() if known is None else known, await applied(database, place))
+    for migration in todo:
+        for statement in migration.statements(place):
+            await database.command(statement)
+        entry = f"('{migration.name}', '{migration.checksum}')"
+        await database.command(
+            place.rendered("INSERT INTO {db}.migrations (name, checksum) VALUES ") + entry
+        )
+    return [migration.name for migration in todo]

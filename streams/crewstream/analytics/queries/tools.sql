@@ -1,0 +1,19 @@
+-- title: Tools
+-- about: How often each tool was called, how it ended and how long it took.
+-- param hours: UInt32 = 24 -- The window, in hours before now.
+-- param project: String = '' -- One project; all when empty.
+SELECT
+    project_id,
+    tool,
+    count() AS calls,
+    round(countIf(status = 'ok') / calls, 4) AS success_rate,
+    countIf(replayed) AS replayed_calls,
+    round(avg(duration_ms), 3) AS mean_ms,
+    round(quantile(0.95)(duration_ms), 3) AS p95_ms,
+    arraySort(groupUniqArray(3)(agent)) AS agents
+FROM v_events
+WHERE operation = 'execute_tool'
+  AND occurred_at >= now() - toIntervalHour({hours:UInt32})
+  AND ({project:String} = '' OR project_id = {project:String})
+GROUP BY project_id, tool
+ORDER BY calls DESC, project_id, tool
