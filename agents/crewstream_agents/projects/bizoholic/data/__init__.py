@@ -1,0 +1,1 @@
+"""Bizoholic's data sets, and the seeded generator that makes them."""

@@ -1,0 +1,1 @@
+"""The computations of Bizoholic's agents; one tool a file."""

@@ -1,0 +1,1 @@
+"""CoreLDove's data sets, and the seeded generator that makes them."""

@@ -1,0 +1,1 @@
+"""The computations of CoreLDove's agents; one tool a file."""

@@ -1,0 +1,1 @@
+"""What the tools of several projects share: one base, statistics, quarters, money, markdown."""
