@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from crewai import LLM, Agent, BaseLLM
 from crewai.constants import DEFAULT_LLM_MODEL
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from crewstream_agents.spec import CrewTask
 
-#: Seconds that one HTTP request to a model may take, unless CREWSTREAM_MODEL_TIMEOUT_S says else.
+#: Seconds that one HTTP request to a model may take, unless MODEL_TIMEOUT_S says else.
 DEFAULT_TIMEOUT_S: Final = 120.0
 #: Tries that the client makes again by itself; beyond that the workflow's own policy decides.
 CLIENT_RETRIES: Final = 1
@@ -39,6 +39,8 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 class ModelNotConfigured(ValueError):
     """The environment names a model that cannot be called; the message says what to set."""
+
+    error_type: ClassVar[str] = "model.not_configured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +87,15 @@ def assign(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> ModelChoic
 def configured(environ: Mapping[str, str]) -> Endpoint | None:
     """Return the model that the environment names, or None when it names none.
 
-    `MODEL` is `provider/name`, or any name when `CREWSTREAM_MODEL_BASE_URL` or `OPENAI_BASE_URL`
+    `MODEL` is `provider/name`, or any name when `MODEL_BASE_URL` or `OPENAI_BASE_URL`
     gives an OpenAI-compatible server; such a server needs no key.
     """
     model = environ.get("MODEL", "").strip()
-    base_url = environ.get("CREWSTREAM_MODEL_BASE_URL")
+    base_url = environ.get("MODEL_BASE_URL")
     if not model:
         if base_url:
             raise ModelNotConfigured(
-                "CREWSTREAM_MODEL_BASE_URL is set but MODEL is not: set MODEL to the name of a "
+                "MODEL_BASE_URL is set but MODEL is not: set MODEL to the name of a "
                 "model of that server."
             )
         return None
@@ -115,15 +117,13 @@ def configured(environ: Mapping[str, str]) -> Endpoint | None:
 
 
 def _timeout_s(environ: Mapping[str, str]) -> float:
-    text = environ.get("CREWSTREAM_MODEL_TIMEOUT_S") or str(DEFAULT_TIMEOUT_S)
+    text = environ.get("MODEL_TIMEOUT_S") or str(DEFAULT_TIMEOUT_S)
     try:
         timeout_s = float(text)
     except ValueError:
         timeout_s = 0.0
     if not timeout_s > 0:
-        raise ModelNotConfigured(
-            f"CREWSTREAM_MODEL_TIMEOUT_S={text!r} is not a number of seconds above zero."
-        )
+        raise ModelNotConfigured(f"MODEL_TIMEOUT_S={text!r} is not a number of seconds above zero.")
     return timeout_s
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from crewstream_agents.offline.arguments import Step
 from crewstream_agents.offline.conversation import Conversation
@@ -18,6 +18,8 @@ LONGEST_REMARK: Final = 500
 
 class Unanswerable(ValueError):
     """The tools' results do not fill the result that is asked for; a language model might."""
+
+    error_type: ClassVar[str] = "model.unanswerable"
 
 
 def structured(talk: Conversation, step: Step, schema: Schema) -> dict[str, Any]:

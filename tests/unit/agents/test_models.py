@@ -16,7 +16,7 @@ from crewstream_agents.spec import CrewTask
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 TASK = CrewTask("w/t/1", "w", "t", 1, "acme", "p", "c", "x")
-SERVER = {"MODEL": "llama", "CREWSTREAM_MODEL_BASE_URL": "http://127.0.0.1:9/v1"}
+SERVER = {"MODEL": "llama", "MODEL_BASE_URL": "http://127.0.0.1:9/v1"}
 
 
 def crew(llm: Any = None, **options: Any) -> Crew:
@@ -55,7 +55,7 @@ def test_a_model_is_given_to_all_but_those_that_declare_their_own() -> None:
     assert (choice.model, choice.offline) == ("openai/llama", False)
     assert made.agents[0].llm is own
     given: Any = made.agents[1].llm
-    assert (given.model, given.base_url) == ("llama", SERVER["CREWSTREAM_MODEL_BASE_URL"])
+    assert (given.model, given.base_url) == ("llama", SERVER["MODEL_BASE_URL"])
     assert (given.timeout, given.max_retries) == (models.DEFAULT_TIMEOUT_S, models.CLIENT_RETRIES)
 
 
@@ -90,9 +90,9 @@ def test_runs_share_one_client() -> None:
         ({"MODEL": "openai/gpt-4o"}, "set OPENAI_API_KEY"),
         ({"MODEL": "gemini/flash"}, "set GEMINI_API_KEY or GOOGLE_API_KEY"),
         ({"MODEL": "gpt-4o"}, "openai/gpt-4o"),
-        ({"CREWSTREAM_MODEL_BASE_URL": "http://127.0.0.1:9/v1"}, "set MODEL"),
-        ({**SERVER, "CREWSTREAM_MODEL_TIMEOUT_S": "soon"}, "'soon' is not a number"),
-        ({**SERVER, "CREWSTREAM_MODEL_TIMEOUT_S": "0"}, "above zero"),
+        ({"MODEL_BASE_URL": "http://127.0.0.1:9/v1"}, "set MODEL"),
+        ({**SERVER, "MODEL_TIMEOUT_S": "soon"}, "'soon' is not a number"),
+        ({**SERVER, "MODEL_TIMEOUT_S": "0"}, "above zero"),
         ({"MODEL": "anyone/model"}, "cannot be used for w/t/1"),
     ],
 )

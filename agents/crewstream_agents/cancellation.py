@@ -1,0 +1,48 @@
+"""Stopping a run: a flag that CrewAI meets at its next model or tool boundary."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from crewai.hooks.dispatch import (
+    HookAborted,
+    InterceptionPoint,
+    get_scoped_hooks,
+    scoped_hooks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOUNDARIES: Final = (
+    InterceptionPoint.PRE_STEP,
+    InterceptionPoint.PRE_MODEL_CALL,
+    InterceptionPoint.POST_TOOL_CALL,
+)
+"""Where a stop is raised. Not PRE_TOOL_CALL: CrewAI turns it into a text for the model there."""
+
+
+class StopFlag:
+    """Raised once; from then on every boundary of the run raises.
+
+    A tool swallows what is raised inside of it, so a single exception would not do.
+    """
+
+    def __init__(self) -> None:
+        self._raised = threading.Event()
+
+    def stop(self) -> None:
+        self._raised.set()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """What runs in here meets the flag, in every thread and task that it starts."""
+        # A scope replaces the outer one, so what is there already is taken along.
+        with scoped_hooks({point: [*get_scoped_hooks(point), self._check] for point in BOUNDARIES}):
+            yield
+
+    def _check(self, _: Any) -> None:
+        if self._raised.is_set():
+            raise HookAborted("this run was stopped", source="crewstream")

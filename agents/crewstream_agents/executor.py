@@ -1,0 +1,187 @@
+"""CrewAI's agent loop without the Flow engine; version-gated, held equal to stock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import crewai
+from crewai import Agent, BaseLLM
+from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
+from crewai.agents.parser import AgentFinish, OutputParserError
+from crewai.utilities.agent_utils import (
+    aget_llm_response,
+    enforce_rpm_limit,
+    handle_unknown_error,
+    is_context_length_exceeded,
+    is_native_tool_calling_unsupported_error,
+    is_tool_call_list,
+    process_llm_response,
+)
+from crewai_core.printer import PRINTER
+from pydantic import BaseModel
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from crewai.agents.agent_builder.base_agent import BaseAgent
+
+EXECUTOR_SETTING: Final = "CREWSTREAM_EXECUTOR"
+"""`lean` (default) or `stock`: which loop the agents of a crew run in."""
+
+SUPPORTED_CREWAI: Final = "1.15."
+"""The releases that the comparison test ran against; any other one gets the stock loop."""
+
+
+def choose(agents: Iterable[BaseAgent], environ: Mapping[str, str]) -> None:
+    """Give the lean loop to each agent that can use it; the others keep what they have.
+
+    An agent that plans needs the Flow engine, and an executor of the user's own stays.
+    """
+    wanted = environ.get(EXECUTOR_SETTING, "lean") == "lean"
+    if not wanted or not crewai.__version__.startswith(SUPPORTED_CREWAI):
+        return
+    for agent in agents:
+        if not isinstance(agent, Agent) or agent.planning_enabled:
+            continue
+        if agent.executor_class is AgentExecutor:
+            agent.executor_class = LeanExecutor
+
+
+class LeanExecutor(AgentExecutor):
+    """The steps of `AgentExecutor`, called one after the other; the model call is awaited.
+
+    Stock builds a pydantic class and drives a Flow for each agent run, 4/5 of a run's CPU time, and
+    calls the model in a thread, which no cancellation reaches.
+    """
+
+    @override
+    def _create_initial_state(self) -> AgentExecutorState:
+        # Flow would build a new pydantic class here, which _setup_executor throws away at once.
+        return AgentExecutorState()
+
+    @override
+    def kickoff(self, *_: Any, **__: Any) -> Any:
+        self.initialize_reasoning()
+        while not self._turn():
+            pass
+        self.finalize()
+        return self.state.current_answer
+
+    @override
+    async def kickoff_async(self, *_: Any, **__: Any) -> Any:
+        self.initialize_reasoning()
+        awaitable = _answers_async(self.llm)
+        while not (await self._aturn() if awaitable else await asyncio.to_thread(self._turn)):
+            pass
+        self.finalize()
+        return self.state.current_answer
+
+    def _turn(self) -> bool:
+        """One model call and what follows from it; True when the answer is final."""
+        route = self.check_max_iterations()
+        if route == "force_final_answer":
+            self.ensure_force_final_answer()
+            return True
+        if route == "continue_reasoning_native":
+            return self._follow(self.call_llm_native_tools())
+        return self._follow(self.call_llm_and_parse())
+
+    async def _aturn(self) -> bool:
+        route = self.check_max_iterations()
+        if route == "force_final_answer":
+            await asyncio.to_thread(self.ensure_force_final_answer)
+            return True
+        outcome = await self._ask(native=route == "continue_reasoning_native")
+        if outcome == "native_finished" or self._answered(outcome):
+            return True
+        # Tools and the summarising of a long context are synchronous code of others.
+        return await asyncio.to_thread(self._follow, outcome)
+
+    def _follow(self, outcome: str) -> bool:
+        """Do what the model's answer asks for; True when the answer is final."""
+        if outcome == "parser_error":
+            self.recover_from_parser_error()
+        elif outcome == "context_error":
+            self.recover_from_context_length()
+        elif outcome == "native_tool_calls":
+            return self._after_tool(self.execute_native_tool())
+        elif outcome == "parsed" and not self._answered(outcome):
+            return self._after_tool(self.execute_tool_action())
+        # What is left is "continue_reasoning": the model knows no native tools, ask again in text.
+        return outcome == "native_finished" or self._answered(outcome)
+
+    def _after_tool(self, outcome: str) -> bool:
+        if outcome == "tool_result_is_final":
+            return True
+        self.state.iterations += 1
+        return False
+
+    def _answered(self, outcome: str) -> bool:
+        return outcome == "parsed" and isinstance(self.state.current_answer, AgentFinish)
+
+    async def _ask(self, *, native: bool) -> str:
+        """`call_llm_native_tools` and `call_llm_and_parse`, with the model call awaited."""
+        self.state.pending_tool_calls.clear()
+        try:
+            answer = await self._model_call(native=native)
+            return self._take_native(answer) if native else self._take_text(answer)
+        except Exception as error:  # noqa: BLE001 - what is not recoverable is raised again inside
+            return self._recover(error, native=native)
+
+    async def _model_call(self, *, native: bool) -> Any:
+        if self.request_within_rpm_limit:
+            await asyncio.to_thread(enforce_rpm_limit, self.request_within_rpm_limit)
+        structured = None if native or self.original_tools else self.response_model
+        return await aget_llm_response(
+            llm=cast("BaseLLM", self.llm),  # ainvoke has refused to start without one
+            messages=list(self.state.messages),
+            callbacks=self.callbacks,
+            printer=PRINTER,
+            tools=self._openai_tools if native else None,
+            from_task=self.task,
+            from_agent=self.agent,
+            response_model=structured,
+            executor_context=self,
+            verbose=getattr(self.agent, "verbose", False),
+        )
+
+    def _take_native(self, answer: Any) -> str:
+        if isinstance(answer, list) and answer and is_tool_call_list(answer):
+            self.state.pending_tool_calls = list(answer)
+            return "native_tool_calls"
+        text = answer.model_dump_json() if isinstance(answer, BaseModel) else str(answer)
+        output = answer if isinstance(answer, BaseModel) else text
+        self.state.current_answer = AgentFinish(thought="", output=output, text=text)
+        self._invoke_step_callback(self.state.current_answer)
+        self._append_message_to_state(text)
+        return "native_finished"
+
+    def _take_text(self, answer: Any) -> str:
+        if isinstance(answer, BaseModel):
+            finish = AgentFinish(thought="", output=answer, text=str(answer))
+            self.state.current_answer = finish
+        else:
+            self.state.current_answer = process_llm_response(answer, self.use_stop_words)
+        return "parsed"
+
+    def _recover(self, error: Exception, *, native: bool) -> str:
+        """The route that mends this error, or the error again."""
+        if isinstance(error, OutputParserError) and not native:
+            self._last_parser_error = error
+            return "parser_error"
+        if native and is_native_tool_calling_unsupported_error(error):
+            self._downgrade_to_text_tool_calling()
+            return "continue_reasoning"
+        if is_context_length_exceeded(error):
+            self._last_context_error = error
+            return "context_error"
+        if not type(error).__module__.startswith("litellm"):
+            handle_unknown_error(PRINTER, error, verbose=getattr(self.agent, "verbose", False))
+        raise error
+
+
+def _answers_async(llm: object) -> bool:
+    """Whether a model implements `acall`: a user's own BaseLLM need not."""
+    return not isinstance(llm, BaseLLM) or type(llm).acall is not BaseLLM.acall

@@ -1,0 +1,327 @@
+"""Runner processes: start, feed, cancel, replace. Imports no crewai."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from crewstream_agents.remote import Remote, RunnerDied
+from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
+from crewstream_agents.spec import CrewOutcome, Failure, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crewstream_agents.spec import CrewTask
+
+logger = logging.getLogger(__name__)
+
+ASSIGN: Final = "crewstream_agents.models:assign"
+
+DEADLINE_MARGIN_S: Final = 0.5
+"""A runner keeps the deadline itself and knows what was spent; it has this long to tell."""
+
+LONGEST_PAUSE_S: Final = 5.0
+"""Between two tries to start a runner, when each one dies at once."""
+
+_DIED = Failure("runner.died", "The runner process died in every try.", retryable=True)
+_CANCELLED = Failure("task.cancelled", "The run was cancelled.")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """When a runner is not fit any more, and how long things may take."""
+
+    heartbeat_s: float = 1.0
+    hung_after_s: float = 30.0
+    """Without a heartbeat, while it has runs. The stock loop can block for seconds."""
+    max_rss_bytes: int = 1_500_000_000
+    max_runs: int = 5_000
+    stop_grace_s: float = 5.0
+    """From a cancellation or deadline to the end of the run."""
+    drain_s: float = 300.0
+    """How long a runner that is to be replaced may take over the runs that it has."""
+    max_starts: int = 3
+    """Of one run, when runners die under it."""
+
+
+class PoolClosed(Exception):
+    """The pool is closing; the run was not finished and may be run elsewhere."""
+
+
+class _Withdrawn(Exception):
+    """The run was cancelled before it had a runner."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A run that the pool has taken on."""
+
+    task: CrewTask
+    caller: asyncio.Task[CrewOutcome] | None
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    remote: Remote | None = None
+    cancelled: bool = False
+    waiting: asyncio.Future[None] | None = None
+
+
+class RunnerPool:
+    """`runners` processes with `concurrency` runs each.
+
+    `environ` is the whole environment of the runners; `assign` names, as `module:function`, what
+    gives a crew its models.
+    """
+
+    def __init__(
+        self,
+        runners: int,
+        concurrency: int,
+        environ: Mapping[str, str],
+        *,
+        limits: PoolLimits | None = None,
+        assign: str = ASSIGN,
+    ) -> None:
+        self._runners = runners
+        self._concurrency = concurrency
+        self._limits = limits or PoolLimits()
+        settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
+        self._spawner = Spawner(settings)
+        self._serving: list[Remote] = []
+        self._leaving: dict[Remote, float] = {}
+        self._tickets: dict[str, _Ticket] = {}
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._short = asyncio.Event()
+        self._apart = asyncio.Semaphore(runners)
+        self._chores: list[asyncio.Task[None]] = []
+        self._followers: set[asyncio.Task[None]] = set()
+        self._pause_s = 0.0
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start every runner. Raises SpawnFailed, with nothing left running."""
+        try:
+            for _ in range(self._runners):
+                await self._add()
+        except (SpawnFailed, RunnerDied) as error:
+            await self.close(0)
+            raise SpawnFailed(str(error)) from error
+        self._chores = [asyncio.create_task(self._refill()), asyncio.create_task(self._watch())]
+
+    async def run(self, task: CrewTask) -> CrewOutcome:
+        """Run a task in the least loaded runner, as soon as one has a free slot.
+
+        Never raises for what happens to the run: that is an outcome. Cancelling cancels the run.
+        Raises PoolClosed, and ValueError when this assignment is being run already.
+        """
+        if task.assignment_id in self._tickets:
+            raise ValueError(f"assignment {task.assignment_id} is being run already")
+        ticket = _Ticket(task, asyncio.current_task())
+        self._tickets[task.assignment_id] = ticket
+        try:
+            return await self._run(ticket)
+        finally:
+            del self._tickets[task.assignment_id]
+            self._wake()
+
+    def cancel(self, assignment_id: str) -> bool:
+        """Stop a run, waiting or running; False when there is none. `run` returns how it ended."""
+        ticket = self._tickets.get(assignment_id)
+        if ticket is None:
+            return False
+        ticket.cancelled = True
+        if ticket.waiting is not None and not ticket.waiting.done():
+            ticket.waiting.set_result(None)
+        if ticket.remote is not None:
+            ticket.remote.stop(assignment_id)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._limits.stop_grace_s, self._give_up, ticket, ticket.remote)
+        return True
+
+    async def close(self, grace_s: float) -> None:
+        """Take no new run, give those under way `grace_s`, then end every runner.
+
+        `run` of what is cut off raises PoolClosed.
+        """
+        self._closed = True
+        callers = [t.caller for t in self._tickets.values() if t.remote and t.caller]
+        self._wake()
+        if callers:
+            await asyncio.wait(callers, timeout=grace_s)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        for remote in (*self._serving, *self._leaving):
+            remote.kill()
+        await self._spawner.close()
+        await asyncio.gather(*self._followers)
+
+    @property
+    def free(self) -> int:
+        """Slots without a run."""
+        return sum(max(0, self._concurrency - len(r.runs)) for r in self._serving)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the runners that take new runs."""
+        return [remote.pid for remote in self._serving]
+
+    async def _run(self, ticket: _Ticket) -> CrewOutcome:
+        for start in range(1, self._limits.max_starts + 1):
+            try:
+                if 1 < start == self._limits.max_starts:
+                    return await self._alone(ticket)
+                remote = await self._slot(ticket)
+                return await self._attempt(ticket, remote)
+            except _Withdrawn:
+                return _unfinished(ticket, _CANCELLED)
+            except RunnerDied:
+                logger.warning("runner died under %s, start %d", ticket.task.assignment_id, start)
+                if self._closed:
+                    raise PoolClosed from None
+        return _unfinished(ticket, _DIED)
+
+    async def _alone(self, ticket: _Ticket) -> CrewOutcome:
+        """The last try, in a runner of its own: whoever kills runners takes nobody else along."""
+        async with self._apart:
+            if ticket.cancelled:
+                raise _Withdrawn
+            try:
+                remote = await self._connect()
+            except (OSError, SpawnFailed) as error:
+                raise RunnerDied from error
+            longest_s = ticket.task.deadline_s + DEADLINE_MARGIN_S + self._limits.stop_grace_s
+            self._leaving[remote] = time.monotonic() + longest_s
+            return await self._attempt(ticket, remote)
+
+    async def _attempt(self, ticket: _Ticket, remote: Remote) -> CrewOutcome:
+        deadline_s = ticket.task.deadline_s
+        ticket.remote = remote
+        try:
+            async with asyncio.timeout(deadline_s + DEADLINE_MARGIN_S):
+                outcome = await remote.run(ticket.task)
+        except TimeoutError:
+            message = f"The run did not end within its {deadline_s:g} s."
+            return _unfinished(ticket, Failure("task.timeout", message, retryable=True))
+        self._pause_s = 0.0
+        return outcome
+
+    async def _slot(self, ticket: _Ticket) -> Remote:
+        """The least loaded runner with a free slot. Raises _Withdrawn when the run is cancelled."""
+        while not ticket.cancelled:
+            if self._closed:
+                raise PoolClosed
+            fit = [r for r in self._serving if ticket.task.assignment_id not in r.stopping]
+            least = min(fit, key=lambda remote: len(remote.runs), default=None)
+            if least is not None and len(least.runs) < self._concurrency:
+                return least
+            ticket.waiting = asyncio.get_running_loop().create_future()
+            self._queue.append(ticket.waiting)
+            await ticket.waiting
+        raise _Withdrawn
+
+    def _wake(self) -> None:
+        """Let as many waiting runs look again as there are slots; all of them when closing."""
+        for _ in range(len(self._queue) if self._closed else min(self.free, len(self._queue))):
+            waiting = self._queue.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _give_up(self, ticket: _Ticket, remote: Remote) -> None:
+        """A run that did not obey its cancellation: its caller waits no longer."""
+        ended = remote.runs.get(ticket.task.assignment_id)
+        if ended is not None and not ended.done() and ticket.remote is remote:
+            ended.set_result(_unfinished(ticket, _CANCELLED))
+
+    async def _connect(self) -> Remote:
+        remote = await Remote.connect(*await self._spawner.spawn())
+        follower = asyncio.create_task(self._follow(remote))
+        self._followers.add(follower)
+        follower.add_done_callback(self._followers.discard)
+        return remote
+
+    async def _add(self) -> None:
+        self._serving.append(await self._connect())
+        self._wake()
+
+    async def _follow(self, remote: Remote) -> None:
+        await remote.listen(self._wake)
+        self._leaving.setdefault(remote, time.monotonic())
+        if remote in self._serving:
+            self._serving.remove(remote)
+            if not self._closed:
+                logger.warning("runner %d is gone, another takes its place", remote.pid)
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s + 0.05)
+        self._short.set()
+
+    async def _refill(self) -> None:
+        """Keep the number of serving runners, slower when they die as fast as they start."""
+        while True:
+            await self._short.wait()
+            self._short.clear()
+            while len(self._serving) < self._runners:
+                await asyncio.sleep(self._pause_s)
+                try:
+                    await self._add()
+                except (OSError, SpawnFailed, RunnerDied):
+                    logger.exception("a runner cannot be started")
+                    self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s + 0.05)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.heartbeat_s)
+            now = time.monotonic()
+            for remote in [*self._serving]:
+                reason = self._unfit(remote, now)
+                if reason:
+                    logger.warning("runner %d is to be replaced: %s", remote.pid, reason)
+                    self._serving.remove(remote)
+                    self._leaving[remote] = now + self._limits.drain_s
+                    self._short.set()
+            for remote in [*self._leaving]:
+                self._send_off(remote, now)
+
+    def _unfit(self, remote: Remote, now: float) -> str:
+        """Why a runner should take no more runs; empty when it is well."""
+        limits = self._limits
+        if self._hung(remote, now):
+            return "it hangs"
+        if any(now - since > limits.stop_grace_s for since in remote.stopping.values()):
+            return "a run in it does not stop"
+        if remote.stray_since is not None and now - remote.stray_since > limits.stop_grace_s:
+            return "threads of ended runs still work in it"
+        if remote.started >= limits.max_runs:
+            return f"it has started {remote.started} runs"
+        if remote.rss_bytes() > limits.max_rss_bytes:
+            return f"it uses more than {limits.max_rss_bytes} bytes"
+        return ""
+
+    def _hung(self, remote: Remote, now: float) -> bool:
+        busy = remote.runs or remote.stopping
+        return bool(busy) and now - remote.heard_at > self._limits.hung_after_s
+
+    def _send_off(self, remote: Remote, now: float) -> None:
+        """End a runner that takes no more runs: by itself when it is done, else by force."""
+        if not remote.gone.is_set() and not remote.runs:
+            remote.leave()
+            self._leaving[remote] = now + self._limits.stop_grace_s
+        elif now > self._leaving[remote] or self._hung(remote, now):
+            remote.kill()
+            if remote.gone.is_set():
+                del self._leaving[remote]
+
+
+def _unfinished(ticket: _Ticket, failure: Failure) -> CrewOutcome:
+    """The outcome of a run that cannot tell how it went."""
+    status = Status.CANCELLED if failure is _CANCELLED else Status.FAILED
+    return CrewOutcome(
+        assignment_id=ticket.task.assignment_id,
+        status=status,
+        started_at=ticket.began_at,
+        finished_at=datetime.now(UTC),
+        failure=failure,
+    )

@@ -1,0 +1,149 @@
+"""Finds projects and describes their crews from CrewAI's yaml files; imports no crewai."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from crewstream_agents.spec import CrewDescription, ProjectDescription, TaskDescription
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP: Final = "crewstream.projects"
+"""The entry point group: each entry names a module whose `PROJECT` is a Project."""
+
+
+class InvalidProject(Exception):
+    """A project cannot be used: the message says what is wrong, where, and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A business and its crews. `crews`: crew name -> `module:ClassName` of its @CrewBase class."""
+
+    project_id: str
+    title: str
+    crews: Mapping[str, str]
+
+
+def projects() -> Mapping[str, Project]:
+    """Every installed project by its id, in the order of their ids.
+
+    Raises InvalidProject when an entry point names nothing usable, or two projects share an id.
+    """
+    found: dict[str, Project] = {}
+    for entry in entry_points(group=GROUP):
+        project = _load(entry)
+        if found.get(project.project_id, project) != project:
+            raise InvalidProject(
+                f"two entry points in {GROUP!r} define project {project.project_id!r}, one is "
+                f"{entry.name} = {entry.value}: give each project an id of its own"
+            )
+        found[project.project_id] = project
+    return dict(sorted(found.items()))
+
+
+def describe(project: Project) -> ProjectDescription:
+    """What the crews of a project can do, read from the yaml files beside each crew's module.
+
+    Raises InvalidProject when a crew's module or yaml is missing or not as CrewAI wants it.
+    """
+    crews = [_describe_crew(project, name, target) for name, target in project.crews.items()]
+    return ProjectDescription(project.project_id, project.title, crews)
+
+
+def crew_target(project: Project, crew: str) -> tuple[str, str]:
+    """Module and class name of a crew. Raises InvalidProject when there is no such crew."""
+    target = project.crews.get(crew)
+    if target is None:
+        known = ", ".join(project.crews) or "none"
+        raise InvalidProject(
+            f"project {project.project_id!r} has no crew {crew!r}, it has: {known}"
+        )
+    module, colon, name = target.partition(":")
+    if not (module and colon and name.isidentifier()):
+        raise InvalidProject(
+            f"crew {crew!r} of project {project.project_id!r} points to {target!r}: "
+            "write it as 'package.module:ClassName'"
+        )
+    return module, name
+
+
+def _load(entry: EntryPoint) -> Project:
+    where = f"entry point {entry.name!r} in {GROUP!r} names {entry.value!r}"
+    try:
+        module = import_module(entry.module)
+    except ModuleNotFoundError as error:
+        raise InvalidProject(
+            f"{where}, which cannot be imported ({error}): install the package that has it, "
+            "or take the entry point out"
+        ) from error
+    project = getattr(module, "PROJECT", None)
+    if not isinstance(project, Project):
+        raise InvalidProject(
+            f"{where}, which has no PROJECT: set PROJECT = crewstream_agents.registry.Project(...)"
+        )
+    return project
+
+
+def _describe_crew(project: Project, crew: str, target: str) -> CrewDescription:
+    module, _ = crew_target(project, crew)
+    folder = _folder(module, target)
+    agents = _read(folder, "agents.yaml")
+    tasks = _read(folder, "tasks.yaml")
+    described = [_describe_task(name, task, agents) for name, task in tasks.items()]
+    summary = "; ".join(task.description.split(". ")[0].rstrip(".") for task in described)
+    return CrewDescription(crew, summary, described, list(agents))
+
+
+def _describe_task(
+    name: str, task: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]]
+) -> TaskDescription:
+    agent = str(task.get("agent", ""))
+    return TaskDescription(
+        task_type=name,
+        description=_text(task, "description"),
+        expected_output=_text(task, "expected_output"),
+        agent=agent,
+        tools=[str(tool) for tool in agents.get(agent, {}).get("tools") or ()],
+    )
+
+
+def _text(section: Mapping[str, Any], key: str) -> str:
+    return " ".join(str(section.get(key, "")).split())
+
+
+def _folder(module: str, target: str) -> Path:
+    """Where a crew's module lies, found without running it: it imports crewai."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise InvalidProject(
+            f"crew {target!r}: there is no module {module!r}; mend its name in PROJECT"
+        )
+    return Path(spec.origin).parent
+
+
+def _read(folder: Path, name: str) -> Mapping[str, Mapping[str, Any]]:
+    path = next((p for p in (folder / name, folder / "config" / name) if p.is_file()), None)
+    if path is None:
+        raise InvalidProject(
+            f"{folder / name} is missing, and so is config/{name}: write the crew's {name} there, "
+            "in CrewAI's own format"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InvalidProject(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise InvalidProject(f"{path} has to map each name to a mapping of its fields")
+    return content

@@ -1,0 +1,85 @@
+"""What the worker and its runners say to each other, and how it is framed on a socket."""
+
+from __future__ import annotations
+
+import struct
+from asyncio import IncompleteReadError, StreamReader, StreamWriter
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter
+
+from crewstream_agents.spec import CrewOutcome, CrewTask
+
+_LENGTH: Final = struct.Struct(">I")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run this task."""
+
+    task: CrewTask
+    kind: Literal["start"] = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop this run; it ends with an outcome all the same."""
+
+    assignment_id: str
+    kind: Literal["cancel"] = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The runner's loop turns. `strays`: stopped runs of which a thread still works."""
+
+    strays: int = 0
+    kind: Literal["alive"] = "alive"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run has ended."""
+
+    outcome: CrewOutcome
+    kind: Literal["ended"] = "ended"
+
+
+class Channel(Generic[T]):
+    """Messages of one direction: JSON behind a 4-byte length.
+
+    JSON and not pickle: a runner executes the code of crews, the worker must not.
+    """
+
+    def __init__(self, messages: Any) -> None:
+        self._adapter: TypeAdapter[T] = TypeAdapter(messages)
+
+    def encode(self, message: T) -> bytes:
+        body = self._adapter.dump_json(message)
+        return _LENGTH.pack(len(body)) + body
+
+    def send(self, writer: StreamWriter, message: T) -> None:
+        """Hand a message to the transport, which never blocks; `drain` is up to the caller."""
+        writer.write(self.encode(message))
+
+    async def receive(self, reader: StreamReader) -> T | None:
+        """The next message, or None when the other side is gone."""
+        try:
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            body = await reader.readexactly(length)
+        except (IncompleteReadError, ConnectionError):
+            return None
+        return self._adapter.validate_json(body)
+
+
+def to_runner() -> Channel[Start | Cancel]:
+    """The worker's messages."""
+    return Channel(Annotated[Start | Cancel, Field(discriminator="kind")])
+
+
+def to_worker() -> Channel[Alive | Ended]:
+    """The runner's messages."""
+    return Channel(Annotated[Alive | Ended, Field(discriminator="kind")])

@@ -1,0 +1,77 @@
+"""What is sent is what is received, whatever is in it and however it is cut up."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crewstream_agents.spec import (
+    Call,
+    CrewOutcome,
+    CrewTask,
+    Failure,
+    Operation,
+    Status,
+    Upstream,
+    Usage,
+)
+from crewstream_agents.wire import Alive, Cancel, Ended, Start, to_runner, to_worker
+
+NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+TASK = CrewTask(
+    "w/t/1", "w", "t", 1, "acme", "p", "c", "k", keywords=["a"], upstream=[Upstream("u", "ok")]
+)
+OUTCOME = CrewOutcome(
+    assignment_id="w/t/1",
+    status=Status.FAILED,
+    started_at=NOW,
+    finished_at=NOW,
+    failure=Failure("llm.rate_limited", "wait", retryable=True, retry_after_s=1.5),
+    usage=Usage(cost_usd=Decimal("0.000000001")),
+    calls=[Call(0, Operation.CHAT, NOW, 1.5, attributes={"price": "unknown"})],
+    tool_failures=[],
+)
+
+
+def reader_of(*chunks: bytes) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    for chunk in chunks:
+        reader.feed_data(chunk)
+    reader.feed_eof()
+    return reader
+
+
+@given(inputs=st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.booleans())))
+def test_tasks_arrive_as_they_were_sent(inputs: dict[str, object]) -> None:
+    async def scenario() -> None:
+        channel = to_runner()
+        sent = Start(replace(TASK, inputs=inputs))
+
+        assert await channel.receive(reader_of(channel.encode(sent))) == sent
+
+    asyncio.run(scenario())
+
+
+async def test_outcomes_arrive_as_they_were_sent() -> None:
+    channel = to_worker()
+
+    assert await channel.receive(reader_of(channel.encode(Ended(OUTCOME)))) == Ended(OUTCOME)
+
+
+async def test_messages_are_told_apart_however_they_are_cut() -> None:
+    channel = to_runner()
+    data = channel.encode(Cancel("a")) + channel.encode(Start(TASK))
+    reader = reader_of(*(data[i : i + 1] for i in range(len(data))))
+
+    assert [await channel.receive(reader) for _ in range(3)] == [Cancel("a"), Start(TASK), None]
+
+
+async def test_half_a_message_is_the_end() -> None:
+    channel = to_worker()
+
+    assert await channel.receive(reader_of(channel.encode(Alive())[:-1])) is None
