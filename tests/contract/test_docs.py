@@ -1,4 +1,4 @@
-"""What the documents say is so: links, commands, snippets and tables are held to the code."""
+"""What the documents say is so: links lead somewhere, commands and snippets fit the code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -16,29 +16,18 @@ import click
 import pytest
 import typer.main
 
-from crewstream import meters
 from crewstream.cli.main import app
 from crewstream.client import Client, Handle
 from crewstream.config import PREFIX, Settings
-from crewstream.contracts import envelope
 from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
 from crewstream.domain import plan
-from crewstream.errors import Undecodable
-from crewstream.runtime import leave
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 TEXTS = {path: path.read_text("utf-8") for path in DOCUMENTS}
 # Read by runners and by tests, not by our processes.
-NO_SETTINGS = {"CREWSTREAM_MODEL_BASE_URL", "CREWSTREAM_MODEL_TIMEOUT_S", "CREWSTREAM_SEED"}
-CODE = re.compile(r"(approval|crew|guardrail|inputs|llm|output|runner|task|tool|workflow)\.[a-z_]+")
-
-Rows = Iterable[Iterable[str]]
-
-
-def text(name: str) -> str:
-    return TEXTS[ROOT / name]
+NO_SETTINGS = {"MODEL_BASE_URL", "MODEL_TIMEOUT_S", "CREWSTREAM_SEED"}
 
 
 def blocks(language: str) -> Iterator[tuple[Path, str]]:
@@ -47,23 +36,6 @@ def blocks(language: str) -> Iterator[tuple[Path, str]]:
     for path, content in TEXTS.items():
         for indent, block in fence.findall(content):
             yield path, re.sub(f"^{indent}", "", block, flags=re.MULTILINE)
-
-
-def section(name: str, marker: str) -> str:
-    """What stands between `<!-- marker -->` and `<!-- /marker -->`."""
-    found = re.search(rf"<!-- {marker} -->\n(.*?)<!-- /{marker} -->", text(name), re.DOTALL)
-    assert found, f"{name} has no part {marker}"
-    return found[1]
-
-
-def table(head: Iterable[str], rows: Rows) -> str:
-    lines = [list(head)]
-    lines += [["---"] * len(lines[0]), *(list(row) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def first_column(name: str, marker: str) -> set[str]:
-    return set(re.findall(r"^\| `?([\w.-]+)`? \|", section(name, marker), re.MULTILINE)[1:])
 
 
 # -- links ----------------------------------------------------------------------------------------
@@ -252,134 +224,3 @@ def test_tables_in_sql_exist() -> None:
     asked = {name for each in TEXTS.values() for name in re.findall(r"SELECT .* FROM (\w+)", each)}
     assert asked
     assert asked <= made
-
-
-# -- tables ---------------------------------------------------------------------------------------
-
-
-def kept(config: Mapping[str, str]) -> str:
-    if config["cleanup.policy"] == "compact":
-        return "the last of each key"
-    return f"{int(config['retention.ms']) // 86_400_000} days"
-
-
-def topics_table() -> str:
-    rows = [
-        (
-            f"`{each.name}`",
-            each.key,
-            f"[{each.record}](../schemas/avro/{each.record}.avsc)" if each.record else "any bytes",
-            str(topic.partitions),
-            kept(topic.config),
-            each.about,
-        )
-        for each in Topics.load().templates
-        for topic in [next(t for t in Topics.load().all() if t.template == each.name)]
-    ]
-    return table(("topic", "key", "record", "partitions", "kept", "about"), rows)
-
-
-def schemas_table() -> str:
-    schemas = Schemas.load()
-    rows = [
-        (f"[{name}](../schemas/avro/{name}.avsc)", str(schemas.id_of(name)), str(schema["doc"]))
-        for name, schema in sorted(schemas.current.items(), key=lambda at: schemas.id_of(at[0]))
-    ]
-    return table(("record", "id", "about"), rows)
-
-
-def metrics_table() -> str:
-    kinds = (
-        ("counter", meters.COUNTERS.items()),
-        ("histogram", meters.HISTOGRAMS.items()),
-        ("gauge", meters.GAUGES.items()),
-    )
-    rows = [
-        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in each.labels), each.about)
-        for kind, items in kinds
-        for name, each in items
-    ]
-    return table(("metric", "kind", "labels", "means"), rows)
-
-
-def test_the_table_of_topics_is_topics_yaml() -> None:
-    assert section("docs/contracts.md", "topics") == topics_table()
-
-
-def test_the_table_of_schemas_is_the_lock() -> None:
-    assert section("docs/contracts.md", "schemas") == schemas_table()
-
-
-def test_the_table_of_metrics_is_the_catalogue() -> None:
-    assert section("docs/operations.md", "metrics") == metrics_table()
-
-
-def test_the_table_of_headers_is_what_is_sent() -> None:
-    sent = envelope.headers_for(
-        "WorkflowFinished",
-        id="i",
-        source="s",
-        subject="w",
-        time=datetime.now(UTC),
-        tenant_id="t",
-        correlation_id="w",
-        causation_id="c",
-        traceparent="p",
-        dataschema="d",
-    )
-    assert first_column("docs/contracts.md", "headers") == {name for name, _ in sent}
-
-
-def test_the_table_of_dead_letters_is_what_is_sent() -> None:
-    where = {"topic": "t", "partition": 0, "offset": 0, "timestamp_ms": 0, "schema_id": None}
-    sent = envelope.dead_letter([], Undecodable(), failed_at=datetime.now(UTC), **where)  # type: ignore[arg-type]  # one value of each type
-    assert first_column("docs/contracts.md", "dead-letters") == {name for name, _ in sent}
-
-
-def strings(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return {value for value in constants if isinstance(value, str)}
-
-
-def test_the_table_of_faults_is_what_requests_are_rejected_for() -> None:
-    source = strings(Path(plan.__file__))
-    wanted = {
-        each
-        for each in source
-        if re.fullmatch(r"(workflow|project|tenant|tasks?|inputs)\.[a-z_]+", each)
-    }
-    # Four more are put together of scope and kind.
-    wanted |= {"workflow.unknown_project"}
-    wanted |= {f"task.unknown_{kind}" for kind in ("crew", "type", "dependency")}
-    assert first_column("docs/contracts.md", "faults") == wanted
-
-
-def test_the_table_of_failures_is_what_the_code_can_say() -> None:
-    streams = ROOT / "streams" / "crewstream"
-    files = [
-        *(ROOT / "agents" / "crewstream_agents").glob("*.py"),
-        streams / "processors/worker.py",
-    ]
-    files += [each for each in (streams / "domain").glob("*.py") if each.name != "plan.py"]
-    said = {each for file in files for each in strings(file) if CODE.fullmatch(each)}
-    # Not a failure: an attribute of a measurement.
-    assert first_column("docs/contracts.md", "failures") == said - {"workflow.status"}
-
-
-def test_the_table_of_exit_codes_is_what_processes_end_with() -> None:
-    told = first_column("docs/operations.md", "exit codes")
-    assert {str(leave.STATE_AHEAD), str(leave.STALLED)} <= told
-    assert told == {"0", "1", "2", "70", "75"}
-
-
-def test_every_module_has_its_line_in_the_architecture() -> None:
-    lines = re.findall(r"^\| (`.*?) \|", text("docs/architecture.md"), re.MULTILINE)
-    told = {name for line in lines for name in re.findall(r"`(\w+)`", line)}
-    there = {
-        each.stem
-        for package in ("streams/crewstream", "agents/crewstream_agents")
-        for each in (ROOT / package).iterdir()
-        if each.suffix in {"", ".py"} and not each.name.startswith("_")
-    }
-    assert told == there

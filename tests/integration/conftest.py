@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from crewstream.embedded.kafka import EmbeddedKafka
 from crewstream.embedded.valkey import EmbeddedValkey
+from support.servers import Brokers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@dataclass(frozen=True, slots=True)
-class Brokers:
-    """A running Kafka."""
-
-    bootstrap: str
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

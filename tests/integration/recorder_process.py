@@ -11,10 +11,10 @@ import sys
 from crewstream.adapters.clickhouse import connect
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.contracts.codec import Codec
+from crewstream.contracts.connection import KafkaConnection
 from crewstream.contracts.schemas import Schemas
 from crewstream.embedded.clickhouse import ClickHouseFace
 from crewstream.processors.recorder import Recorder, Topics
-from crewstream.runtime.options import KafkaOptions
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
 
 
@@ -38,7 +38,7 @@ async def main(bootstrap: str, prefix: str, folder: str, port: int) -> None:
         async def handle(batch: Batch) -> None:
             assert not await recorder.record(batch.values())
 
-        await PlainLoop(KafkaOptions(bootstrap), options, handle).run()
+        await PlainLoop(KafkaConnection(bootstrap), options, handle).run()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from crewstream.errors import StartFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.conftest import Brokers
+    from support.servers import Brokers
 
 pytestmark = pytest.mark.integration
 

@@ -35,9 +35,8 @@ from crewstream.contracts.topics import Topic
 from crewstream.embedded.jars import Jar, fetch_jars
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Brokers
-
     from crewstream.contracts.record import Record
+    from support.servers import Brokers
 
 pytestmark = pytest.mark.integration
 

@@ -55,7 +55,7 @@ def test_a_crew_runs_on_a_model_that_is_served_over_http(
     crew = maker().crew()
     crew.tasks = [task for task in crew.tasks if task.name == task_type]
     with OpenAIStub() as stub:
-        environ = {"MODEL": "some/model", "CREWSTREAM_MODEL_BASE_URL": stub.base_url}
+        environ = {"MODEL": "some/model", "MODEL_BASE_URL": stub.base_url}
         choice = models.assign(crew, asked, environ)
         result = crew.kickoff(inputs={"industry": "dairy"})
     assert (choice.model, choice.offline) == ("openai/some/model", False)

@@ -18,7 +18,7 @@ from crewstream.contracts.topics import Topics
 from crewstream.errors import Invalid, Unreachable
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Brokers
+    from support.servers import Brokers
 
 pytestmark = pytest.mark.integration
 

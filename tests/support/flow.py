@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from crewstream import topology
@@ -147,8 +147,3 @@ class Flow:
 
     def letters(self) -> list[Outbound]:
         return [out for out in self.sent if out.topic == TOPICS.full(topology.DEAD_LETTERS)]
-
-
-def moved(record: Inbound, change: Callable[[Inbound], dict[str, object]]) -> Inbound:
-    """The record with something else in it."""
-    return replace(record, **change(record))

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from crewstream.contracts.events import (
+    Failure,
     Measured,
     MeasuredStatus,
     Operation,
+    Outcome,
     TaskAssigned,
     TaskFinished,
     TaskOutcome,
@@ -91,6 +93,37 @@ def finished(state: WorkflowState, results: Mapping[str, TaskFinished]) -> Workf
         failure=state.failure,
         usage=state.usage,
     )
+
+
+def unsendable(event: TaskAssigned, size: int, most: int) -> TaskFinished:
+    """The answer to an assignment that is too large for its topic: it has failed for good."""
+    message = (
+        f"the assignment is {size} bytes with its inputs and upstream outputs, at most {most}"
+        " travel: let tasks return references to large data"
+    )
+    return TaskFinished(
+        assignment_id=event.assignment_id,
+        workflow_id=event.workflow_id,
+        task_id=event.task_id,
+        attempt=event.attempt,
+        tenant_id=event.tenant_id,
+        project_id=event.project_id,
+        crew=event.crew,
+        task_type=event.task_type,
+        status=Outcome.FAILED,
+        failure=Failure(error_type="inputs.too_large", message=message),
+        started_at=event.assigned_at,
+        finished_at=event.assigned_at,
+    )
+
+
+def without_outputs(event: WorkflowFinished, size: int) -> WorkflowFinished:
+    """The result of a workflow whose outputs together are too large for one record."""
+    left_out = f"(left out: the whole result is {size} bytes; it stands in task.results for 7 days)"
+    tasks = (
+        task.model_copy(update={"output": left_out, "output_json": None}) for task in event.tasks
+    )
+    return event.model_copy(update={"tasks": tuple(tasks)})
 
 
 def measured(state: WorkflowState) -> Measured:

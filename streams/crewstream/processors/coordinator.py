@@ -26,6 +26,7 @@ from crewstream.contracts.events import (
     WorkflowState,
     WorkflowStatus,
 )
+from crewstream.contracts.recent import Recent
 from crewstream.contracts.topics import Topics, partition_for
 from crewstream.domain import commands, outputs, policy, workflow
 from crewstream.domain.plan import Rules, content_digest, faults
@@ -35,9 +36,10 @@ from crewstream.ports import Rows
 from crewstream.records import Headers, Inbound, Outbound
 
 SOURCE = "crewstream/coordinator"
-MOST_DECODED = 8192
+# Topics take 8 MiB; headers and framing need some of it.
+MOST_RECORD_BYTES = 8 * 1024 * 1024 - 64 * 1024
 Handled = Iterator[Outbound]
-Emitted = TaskAssigned | WorkflowFinished | Measured
+Emitted = TaskAssigned | TaskFinished | WorkflowFinished | Measured
 
 
 class Coordinator:
@@ -54,16 +56,17 @@ class Coordinator:
         self._payloads = topics.full(topology.PAYLOADS)
         self._signals = topics.full(topology.SIGNALS)
         self._metrics = topics.full(topology.METRICS)
+        self._results_topic = topics.full(topology.RESULTS)
         self._letters = topics.full(topology.DEAD_LETTERS)
         self._partitions = topics.partitions(self._state)
         self._requests = {topics.full(topology.REQUESTS, p): p for p in topics.projects}
         self._handlers: dict[str, Callable[[Inbound, Rows], Handled]] = {
-            topics.full(topology.RESULTS): self._result,
+            self._results_topic: self._result,
             topics.full(topology.COMMANDS): self._command,
             self._signals: self._signal,
             **dict.fromkeys(self._requests, self._request),
         }
-        self._decoded: dict[bytes, WorkflowState] = {}
+        self._states = Recent(codec, WorkflowState)
 
     def handle(self, record: Inbound, rows: Rows) -> Sequence[Outbound]:
         """What must be sent because of a record, in order; rows of the tables last."""
@@ -75,7 +78,7 @@ class Coordinator:
 
     def due(self, value: bytes) -> datetime | None:
         """When the timer of a stored row is due next."""
-        return policy.next_due(self._row(value))
+        return policy.next_due(self._states.decode(value))
 
     def fire(self, key: bytes, due: datetime) -> Outbound:
         """The signal that a row's timer was due."""
@@ -192,13 +195,22 @@ class Coordinator:
         results = self._results(state, task.depends_on, basis, rows)
         event = outputs.assigned(state, task, request, results, basis.record.at)
         topic = self._topics.full(topology.TASKS, event.project_id)
-        return self._outbound(topic, event, event.assignment_id, state, basis)
+        out = self._outbound(topic, event, event.assignment_id, state, basis)
+        if (size := len(out.value or b"")) <= MOST_RECORD_BYTES:
+            return out
+        answer = outputs.unsendable(event, size, MOST_RECORD_BYTES)
+        return self._outbound(self._results_topic, answer, event.assignment_id, state, basis)
 
     def _ending(self, state: WorkflowState, basis: _Basis, rows: Rows) -> Handled:
         results = self._results(state, [task.task_id for task in state.tasks], basis, rows)
         topic = self._topics.full(topology.FINISHED, basis.project)
         name = f"{state.workflow_id}#{state.version}"
-        yield self._outbound(topic, outputs.finished(state, results), name, state, basis)
+        finished = outputs.finished(state, results)
+        out = self._outbound(topic, finished, name, state, basis)
+        if (size := len(out.value or b"")) > MOST_RECORD_BYTES:
+            finished = outputs.without_outputs(finished, size)
+            out = self._outbound(topic, finished, name, state, basis)
+        yield out
         measured = outputs.measured(state)
         duration_s = (measured.duration_ms or 0.0) / 1000
         project = basis.project
@@ -218,26 +230,12 @@ class Coordinator:
 
     def _find(self, rows: Rows, workflow_id: str) -> WorkflowState | None:
         value = rows.get(self._state, workflow_id.encode())
-        return None if value is None else self._row(value)
+        return None if value is None else self._states.decode(value)
 
     def _stored(self, state: WorkflowState) -> Outbound:
         headers = _headers(state, "WorkflowState", f"{state.workflow_id}@{state.version}", "")
-        key, value = state.workflow_id.encode(), self._codec.encode(state)
-        self._remember(value, state)
+        key, value = state.workflow_id.encode(), self._states.encode(state)
         return Outbound(self._state, key, value, headers, due_at=policy.next_due(state))
-
-    def _row(self, value: bytes) -> WorkflowState:
-        state = self._decoded.get(value)
-        if state is None:
-            state = self._codec.decode(value, WorkflowState)
-            self._remember(value, state)
-        return state
-
-    def _remember(self, value: bytes, state: WorkflowState) -> None:
-        # What was written last is wanted next; to forget all at once is the cheapest way.
-        if len(self._decoded) >= MOST_DECODED:
-            self._decoded.clear()
-        self._decoded[value] = state
 
     def _stored_request(self, state: WorkflowState, rows: Rows) -> WorkflowRequested:
         value = rows.get(self._payloads, state.workflow_id.encode())

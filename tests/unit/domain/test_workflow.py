@@ -85,7 +85,8 @@ class Run:
     """One workflow from its request to its end, its results in the order that `chance` gives."""
 
     def __init__(self, request: WorkflowRequested, fates: dict[tuple[int, int], str]) -> None:
-        self.fates, self.open = fates, []
+        self.fates = fates
+        self.open: list[TaskFinished] = []
         self.assigned: Counter[str] = Counter()
         self.at = AT
         self.state = workflow.accept(request, (), AT, "digest", "")

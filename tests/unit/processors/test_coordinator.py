@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,8 @@ from crewstream.contracts.partitioning import partition_for
 from crewstream.domain import policy
 from crewstream.domain.plan import Rules
 from crewstream.records import Outbound
+from crewstream.testing import EchoRuns
+from crewstream_agents.spec import CrewOutcome, CrewTask
 from support.flow import CODEC, START, TOPICS, Flow
 
 BIZOHOLIC = TOPICS.full(topology.REQUESTS, "bizoholic")
@@ -204,6 +207,34 @@ def test_another_request_of_the_same_id_is_a_dead_letter_and_the_first_one_stand
     (letter,) = flow.letters()
     assert finished.status == WorkflowStatus.COMPLETED
     assert b"another content" in dict(letter.headers)["x-dlq-error"]
+
+
+class Verbose:
+    """Runs whose results are as large as a result may be."""
+
+    async def run(self, task: CrewTask) -> CrewOutcome:
+        outcome = await EchoRuns().run(task)
+        return replace(outcome, output="x" * 4_000_000)
+
+
+def test_what_would_be_too_large_to_send_fails_its_task_and_is_left_out_of_the_result() -> None:
+    asked = request(
+        failure_policy="skip_dependants",
+        tasks=[
+            *({"task_id": f"t{n}", "crew": "c"} for n in range(3)),
+            {"task_id": "join", "crew": "c", "depends_on": ["t0", "t1", "t2"]},
+        ],
+    )
+    flow = Flow(runs=Verbose())
+    flow.put(BIZOHOLIC, "w", asked)
+    flow.drain()
+    (finished,) = flow.finished()
+    assert finished.status == WorkflowStatus.PARTIAL
+    assert finished.missing == ("join",)
+    assert finished.failure is not None
+    assert finished.failure.error_type == "inputs.too_large"
+    assert all("left out" in task.output for task in finished.tasks)
+    assert all(len(out.value or b"") < 8 * 1024 * 1024 for out in flow.sent)
 
 
 def test_a_command_for_no_workflow_is_a_dead_letter() -> None:

@@ -1,0 +1,6 @@
+"""`python -m crewstream`."""
+
+from crewstream.cli.main import main
+
+if __name__ == "__main__":
+    main()

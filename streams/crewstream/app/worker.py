@@ -1,0 +1,138 @@
+"""The worker's process: its Faust app, its runners, and the announcement of what they can run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from crewstream import config, topology
+from crewstream.adapters.prometheus import Metrics
+from crewstream.adapters.redis import RedisOutcomes, connect
+from crewstream.adapters.sender import sender
+from crewstream.app import describe_projects
+from crewstream.app.common import options, probes, topics_of
+from crewstream.config import Settings
+from crewstream.contracts.codec import Codec
+from crewstream.contracts.events import CrewDescribed, ProjectDescribed, TaskDescribed
+from crewstream.contracts.schemas import Schemas
+from crewstream.contracts.topics import Topics
+from crewstream.errors import Misconfigured
+from crewstream.ports import CrewRuns
+from crewstream.processors.worker import Worker
+from crewstream.records import Outbound
+from crewstream.runtime.connection import wait_for_topics
+from crewstream.runtime.serve import serve
+from crewstream.runtime.worker_app import worker_app
+from crewstream_agents.spec import ProjectDescription
+
+
+class WallClock:
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.now(UTC)
+
+
+async def run(settings: Settings) -> int:
+    """Assignments -> crew runs -> results and measurements."""
+    topics, avro, metrics = topics_of(settings), Codec(Schemas.load()), Metrics()
+    described = _described(settings, topics)
+    redis = connect(settings.redis_url.get_secret_value())
+    outcomes = RedisOutcomes(redis, settings.prefix)
+    async with _crew_runs(settings) as runs:
+        processor = Worker(
+            avro,
+            topics,
+            runs=runs,
+            outcomes=outcomes,
+            clock=WallClock(),
+            meter=metrics,
+            name=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        app = worker_app(
+            settings.kafka,
+            options(settings, topics, "worker"),
+            processor,
+            topics=[topics.full(topology.TASKS, each.project_id) for each in described],
+            limit=settings.runners * settings.worker_concurrency,
+        )
+        app.probes.append(lambda: {outcomes.problem} if outcomes.problem else set())
+        async with probes(settings, "worker", app.health, metrics):
+            await _announce(settings, topics, avro, described)
+            code = await serve(app)
+    await redis.aclose()
+    return code
+
+
+def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescription]:
+    """The projects that this worker serves: installed here, and named in topics.yaml."""
+    if settings.worker_runs == "echo":
+        return [ProjectDescription(name, name, ()) for name in topics.projects]
+    found = [each for each in describe_projects() if each.project_id in topics.projects]
+    if not found:
+        raise Misconfigured(
+            f"no project of topics.yaml ({', '.join(topics.projects)}) is installed here: install"
+            " a distribution with an entry point in the group crewstream.projects"
+        )
+    return found
+
+
+@asynccontextmanager
+async def _crew_runs(settings: Settings) -> AsyncIterator[CrewRuns]:
+    if settings.worker_runs == "echo":
+        from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
+
+        yield EchoRuns()
+        return
+    from crewstream_agents.pool import RunnerPool  # noqa: PLC0415  (not for an echo)
+
+    environ = {**os.environ, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
+    pool = RunnerPool(settings.runners, settings.worker_concurrency, environ)
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.close(settings.worker_grace_s)
+
+
+async def _announce(
+    settings: Settings, topics: Topics, avro: Codec, projects: Iterable[ProjectDescription]
+) -> None:
+    name = topics.full(topology.CATALOGUE)
+    await wait_for_topics(settings.kafka, [name])
+    async with sender(settings.kafka) as out:
+        await out.send(
+            Outbound(name, project.project_id.encode(), avro.encode(_event(project)))
+            for project in projects
+            if project.crews
+        )
+
+
+def _event(project: ProjectDescription) -> ProjectDescribed:
+    return ProjectDescribed(
+        project_id=project.project_id,
+        title=project.title,
+        crews=tuple(
+            CrewDescribed(
+                crew=crew.crew,
+                description=crew.description,
+                agents=tuple(crew.agents),
+                tasks=tuple(
+                    TaskDescribed(
+                        task_type=task.task_type,
+                        description=task.description,
+                        expected_output=task.expected_output,
+                        agent=task.agent,
+                        tools=tuple(task.tools),
+                    )
+                    for task in crew.tasks
+                ),
+            )
+            for crew in project.crews
+        ),
+        announced_at=datetime.now(UTC),
+    )

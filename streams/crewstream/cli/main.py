@@ -1,0 +1,40 @@
+"""The application: every group of verbs, and what an error looks like."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from crewstream.cli import analyse, doctor, follow, operate, schemas, stack, topics, workflows
+from crewstream.errors import CrewstreamError, Misconfigured
+
+FAILED, MISUSED = 1, 2
+
+app = typer.Typer(
+    name="crewstream",
+    help="Run CrewAI crews from Kafka, exactly accounted.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong use or topics that differ. "
+    "Settings: CREWSTREAM_* in the environment or in .env, see docs/settings.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for group in (stack, workflows, follow, analyse, operate, doctor):
+    app.add_typer(group.app)
+app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
+app.add_typer(schemas.app, name="schemas", rich_help_panel="Operate")
+
+
+def main() -> None:
+    """Run the command line. An error of ours is one line on stderr, never a traceback."""
+    try:
+        app()
+    except CrewstreamError as error:
+        print(f"crewstream: {error}", file=sys.stderr)
+        sys.exit(MISUSED if isinstance(error, Misconfigured) else FAILED)
+    except BrokenPipeError:
+        # Who read our output has seen enough (`crewstream tail … | head`).
+        sys.stderr.close()
+        sys.exit(0)

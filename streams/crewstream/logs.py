@@ -1,0 +1,83 @@
+"""Logging: one line an event, with the ids it is about; readable on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+# Libraries that tell at INFO what only their authors want to know.
+NOISY = {
+    "aiokafka",
+    "faust",
+    "mode",
+    "aiohttp",
+    "asyncio",
+    "urllib3",
+    "clickhouse_connect",
+}
+
+
+def configure(
+    log_format: Literal["auto", "console", "json"] = "auto",
+    level: str = "info",
+    *,
+    libraries: str = "warning",
+    stream: TextIO | None = None,
+) -> None:
+    """Send every log record, ours or a library's, to `stream` (stderr), one line each.
+
+    Modules of ours log with the standard library (`logging.getLogger(__name__)`), fields as
+    `extra={…}`; ids that hold for all that happens within are bound by `about`. `libraries` is
+    the least that noisy ones may say.
+    """
+    stream = stream or sys.stderr
+    as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(as_json=as_json, colors=stream.isatty()))
+    handler.addFilter(_at_least(getattr(logging, libraries.upper())))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+def about(**ids: str) -> AbstractContextManager[None]:
+    """Bind ids (`workflow_id`, `task_id`, `tenant_id`, …) to every line that is logged within."""
+    return structlog.contextvars.bound_contextvars(**{k: v for k, v in ids.items() if v})
+
+
+def _at_least(level: int) -> Callable[[logging.LogRecord], bool]:
+    # Not by their loggers' levels: some libraries set those themselves when they are imported.
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno >= level or record.name.partition(".")[0] not in NOISY
+
+    return passes
+
+
+def _formatter(*, as_json: bool, colors: bool) -> logging.Formatter:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        if as_json
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=colors, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
