@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Set before anything imports CrewAI, which reads them at import and would report home.
 os.environ.setdefault("CREWAI_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("CREWAI_DISABLE_TRACKING", "true")
+os.environ.setdefault("CREWAI_TRACING_ENABLED", "false")  # else each kickoff waits 5 s to ask
 os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
 # No deadline: how fast an example runs says more about the machine than about the code.

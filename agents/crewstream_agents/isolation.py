@@ -6,6 +6,7 @@ Every name of CrewAI that is replaced or emptied here is held by a guard test.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -69,6 +70,8 @@ def isolate() -> None:
     described = getattr(structured_tool, TOOL_TEXT)
     if not hasattr(described, "cache_info"):
         setattr(structured_tool, TOOL_TEXT, lru_cache(maxsize=1024)(described))
+    # Our callbacks are closures over a run; only CrewAI's checkpoints, not in use, mind.
+    warnings.filterwarnings("ignore", message=".* callbacks cannot be serialized")
     listener = EventListener()
     listener.formatter.verbose = False
     # CrewAI forgets a task when it ends; one that is cut short would stay, with its crew, for ever.

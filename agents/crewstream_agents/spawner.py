@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from crewstream_agents.zygote import PID, TAKEN_ENVIRONMENT
@@ -18,6 +19,7 @@ from crewstream_agents.zygote import PID, TAKEN_ENVIRONMENT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FOLDER_PREFIX: Final = "crewstream-runners-"
 logger = logging.getLogger(__name__)
 runner_log = logging.getLogger("crewstream.runner")
 
@@ -49,7 +51,7 @@ class Spawner:
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
-        self._storage = tempfile.mkdtemp(prefix="crewstream-runners-")
+        self._storage = _own_folder()
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._relay: asyncio.Task[None] | None = None
@@ -139,3 +141,22 @@ class Spawner:
         if self._relay is not None:
             await self._relay
             self._relay = None
+
+
+def _own_folder() -> str:
+    """A new folder for this process; those of processes that were killed are removed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not _runs(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -34,6 +34,11 @@ def data_home() -> Path:
     return Path(base) / "crewstream"
 
 
+def cache_home() -> Path:
+    """The user's folder for what can be made again, by the XDG rules; the machine's, no setting."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crewstream"
+
+
 class Settings(BaseSettings):
     """All that an installation can set. Read with `load`, which puts faults into words."""
 

@@ -30,4 +30,5 @@ async def test_every_workflow_ends_exactly_once_under_kills(
     assert not counts.ended_twice
     assert not counts.applied_twice
     assert not counts.results_different
+    assert counts.results_repeated == 0
     assert counts.letters == 0

@@ -33,6 +33,7 @@ async def run(settings: Settings) -> int:
             tables=full_names(topics, topology.COORDINATOR.tables),
             timed=topics.full(topology.STATE),
             prepare=avro.prepare,
+            once=full_names(topics, [topology.FINISHED]),
         )
         catalogue = _catalogue(settings, topics, avro.codec, crews)
         async with probes(settings, "coordinator", app.health, metrics):

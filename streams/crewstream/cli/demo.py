@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -62,7 +61,7 @@ async def run(installation: Installation, view: Services, settings: Settings) ->
         raise DemoFailed("; ".join(map(reason, broken)))
     trends = await recorded(installation.clickhouse_url, finished)
     print("\nThe first trends, from ClickHouse (query `projects`)\n")
-    shell.write_table(trends.columns, [list(map(cell, row)) for row in trends.rows])
+    shell.write_table(trends.columns, trends.rows)
     print(f"\n{ending(finished)}\n")
     print(
         f"Done in {view.took_s:.1f} s, {time.monotonic() - since_s:.1f} s of it since the requests."
@@ -149,11 +148,6 @@ def ending(finished: Sequence[WorkflowFinished]) -> str:
             " what they returned. With MODEL and its key set, the same crews use that model."
         )
     return f"Language model: {', '.join(sorted({task.model for task in tasks}))}."
-
-
-def cell(value: object) -> object:
-    """A value of a row, as people read it: Decimal itself would write nothing as 0E-9."""
-    return f"{value:.6f}" if isinstance(value, Decimal) else value
 
 
 async def recorded(clickhouse_url: str, finished: Sequence[WorkflowFinished]) -> Result:

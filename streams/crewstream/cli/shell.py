@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -90,7 +91,10 @@ def escaped(value: object) -> str:
     """A value as text that rich takes literally."""
     from rich.markup import escape  # noqa: PLC0415
 
-    return "" if value is None else escape(str(value))
+    if value is None:
+        return ""
+    # Decimal itself would write nothing as 0E-9.
+    return escape(f"{value:f}" if isinstance(value, Decimal) else str(value))
 
 
 def write_rows(

@@ -90,7 +90,8 @@ def _installation(settings: Settings, folder: Path, ports: Ports) -> tuple[Insta
     from rich.console import Console  # noqa: PLC0415
 
     from crewstream.cli.progress import Services  # noqa: PLC0415
-    from crewstream.embedded.installation import Installation, cache_home  # noqa: PLC0415
+    from crewstream.config import cache_home  # noqa: PLC0415
+    from crewstream.embedded.installation import Installation  # noqa: PLC0415
 
     view = Services(Console(stderr=True))
     installation = Installation(

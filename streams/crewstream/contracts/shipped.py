@@ -1,4 +1,4 @@
-"""Where the data files that ship with crewstream are: topics.yaml and schemas/avro."""
+"""Where the data files that ship with crewstream are: topics.yaml, schemas/avro, examples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def shipped() -> Path:
-    """The folder that holds `topics.yaml` and `schemas/avro`.
+    """The folder that holds `topics.yaml`, `schemas/avro` and `examples`.
 
     In a wheel it is inside the package; in a checkout, editable installs included, it is the
     root of the repository.

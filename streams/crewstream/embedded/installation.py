@@ -199,11 +199,6 @@ class Installation:
         return environment
 
 
-def cache_home() -> Path:
-    """The user's folder for what can be made again, by the XDG rules; the machine's, no setting."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crewstream"
-
-
 def _healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:  # noqa: S310  (ours)

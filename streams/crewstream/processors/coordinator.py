@@ -6,6 +6,7 @@ clock is the record's own timestamp. Handling a record twice emits the same reco
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,18 +29,19 @@ from crewstream.contracts.events import (
 )
 from crewstream.contracts.recent import Recent
 from crewstream.contracts.topics import Topics, partition_for
-from crewstream.domain import commands, outputs, policy, workflow
+from crewstream.domain import commands, outputs, policy, telling, workflow
 from crewstream.domain.plan import Rules, content_digest, faults
 from crewstream.errors import Conflict, Invalid, UnknownWorkflow
 from crewstream.meters import Meter
 from crewstream.ports import Rows
-from crewstream.records import Headers, Inbound, Outbound
+from crewstream.records import Inbound, Outbound
 
 SOURCE = "crewstream/coordinator"
 # Topics take 8 MiB; headers and framing need some of it.
 MOST_RECORD_BYTES = 8 * 1024 * 1024 - 64 * 1024
 Handled = Iterator[Outbound]
 Emitted = TaskAssigned | TaskFinished | WorkflowFinished | Measured
+_log = logging.getLogger(__name__)
 
 
 class Coordinator:
@@ -74,6 +76,8 @@ class Coordinator:
             return list(self._handlers[record.topic](record, rows))
         except Invalid as error:
             self._meter.count("crewstream_dead_letters_total", topic=record.topic)
+            told = telling.letter(record.position, record.key, record.headers, error)
+            _log.warning("dead letter", extra=told)
             return [record.dead_letter(self._letters, error)]
 
     def due(self, value: bytes) -> datetime | None:
@@ -216,6 +220,8 @@ class Coordinator:
         project = basis.project
         self._meter.count("crewstream_workflows_total", project=project, status=state.status)
         self._meter.observe("crewstream_workflow_seconds", duration_s, project=project)
+        if _log.isEnabledFor(level := telling.level(state)):  # thousands a second may end
+            _log.log(level, "workflow %s", state.status, extra=telling.ended(state))
         yield self._outbound(self._metrics, measured, measured.event_id, state, basis)
         if state.status == WorkflowStatus.COMPLETED:  # else a retry command may want them
             yield from self._forget_payloads(state, rows)
@@ -233,7 +239,8 @@ class Coordinator:
         return None if value is None else self._states.decode(value)
 
     def _stored(self, state: WorkflowState) -> Outbound:
-        headers = _headers(state, "WorkflowState", f"{state.workflow_id}@{state.version}", "")
+        name = f"{state.workflow_id}@{state.version}"
+        headers = telling.headers(state, "WorkflowState", name=name, source=SOURCE, cause="")
         key, value = state.workflow_id.encode(), self._states.encode(state)
         return Outbound(self._state, key, value, headers, due_at=policy.next_due(state))
 
@@ -272,7 +279,8 @@ class Coordinator:
         key = state.workflow_id
         if isinstance(event, TaskAssigned):  # the tasks of a workflow spread over the workers
             key = f"{key}/{event.task_id}"
-        headers = _headers(state, type(event).__name__, name, basis.cause)
+        kind = type(event).__name__
+        headers = telling.headers(state, kind, name=name, source=SOURCE, cause=basis.cause)
         return Outbound(topic, key.encode(), self._codec.encode(event), headers)
 
 
@@ -288,17 +296,3 @@ class _Basis:
     @property
     def cause(self) -> str:
         return envelope.read(self.record.headers).id or self.record.position
-
-
-def _headers(state: WorkflowState, kind: str, name: str, cause: str) -> Headers:
-    return envelope.headers_for(
-        kind,
-        id=name,
-        source=SOURCE,
-        subject=state.workflow_id,
-        time=state.updated_at,
-        tenant_id=state.tenant_id,
-        correlation_id=state.workflow_id,
-        causation_id=cause,
-        traceparent=state.traceparent,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,8 +11,9 @@ from crewstream.contracts import envelope
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.topics import Topics
-from crewstream.domain import attempts
+from crewstream.domain import attempts, telling
 from crewstream.errors import Undecodable
+from crewstream.logs import about
 from crewstream.meters import Meter
 from crewstream.ports import Clock, CrewRuns, Outcomes
 from crewstream.records import Inbound, Outbound
@@ -21,6 +23,7 @@ from crewstream_agents import spec
 SOURCE = "crewstream/worker"
 # The topic takes 8 MiB with headers; a result must also fit into the workflow's result.
 MOST_RESULT_BYTES = 4 * 1024 * 1024
+_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -51,15 +54,28 @@ class Worker:
             task = self._codec.decode(record.value, TaskAssigned)
         except Undecodable as error:
             self._meter.count("crewstream_dead_letters_total", topic=record.topic)
+            told = telling.letter(record.position, record.key, record.headers, error)
+            _log.warning("dead letter", extra=told)
             return [record.dead_letter(self._letters, error)]
+        with about(
+            workflow_id=task.workflow_id,
+            task_id=task.task_id,
+            tenant_id=task.tenant_id,
+            assignment_id=task.assignment_id,
+        ):
+            return list(self._outbound(task, _unpack(await self._done(task))))
+
+    async def _done(self, task: TaskAssigned) -> bytes:
+        """What is to be sent about an assignment, run now unless that was done before."""
         kept = await self._outcomes.get(task.assignment_id)
         if kept is None:
             outcome = await self._run(task)
             self._count(task, outcome)
+            _tell(outcome)
             kept = _pack(self._encoded(task, outcome))
             # Kept before it is sent: from here on this assignment is never paid for again.
             await self._outcomes.put(task.assignment_id, kept)
-        return list(self._outbound(task, _unpack(kept)))
+        return kept
 
     async def _run(self, task: TaskAssigned) -> spec.CrewOutcome:
         now = self._clock.now()
@@ -109,6 +125,24 @@ class Worker:
                 traceparent=task.traceparent,
             )
             yield Outbound(self._metrics if measured else self._results, key, value, headers)
+
+
+def _tell(outcome: spec.CrewOutcome) -> None:
+    level = logging.INFO if outcome.failure is None else logging.WARNING
+    if not _log.isEnabledFor(level):
+        return
+    ran, usage = outcome.finished_at - outcome.started_at, outcome.usage
+    fields: dict[str, object] = {
+        "status": str(outcome.status),
+        "agent": outcome.agent,
+        "duration_ms": round(ran.total_seconds() * 1000, 3),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": float(usage.cost_usd),
+    }
+    if outcome.failure is not None:
+        fields["error_type"], fields["reason"] = outcome.failure.error_type, outcome.failure.message
+    _log.log(level, "attempt %s", outcome.status, extra=fields)
 
 
 def _without_output(outcome: spec.CrewOutcome, size: int) -> spec.CrewOutcome:

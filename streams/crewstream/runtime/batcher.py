@@ -14,9 +14,12 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiokafka.errors import KafkaError
+
 from crewstream.errors import Transient
 from crewstream.runtime.backoff import Backoff
 from crewstream.runtime.leave import STATE_AHEAD, leave
+from crewstream.runtime.recall import Recall, Said, name_of
 
 if TYPE_CHECKING:
     from crewstream.ports import Rows
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 Delivery = asyncio.Future[Any]
 Prepare = Callable[[Sequence["Inbound"]], Awaitable[None]]
+Look = Callable[[Sequence["Record"]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
@@ -62,8 +66,11 @@ class Batcher:
         timers: Timers,
         timed: str,
         prepare: Prepare | None = None,
+        recall: Recall | None = None,
     ) -> None:
-        self._prepare = prepare
+        self._prepare, self._recall = prepare, recall
+        self._said: dict[int, tuple[int, Said]] = {}
+        """By partition: the generation for which was looked, and what had been said."""
         self._app, self._tables, self._handler = app, tables, handler
         self._timers, self._timed = timers, timed
         self._open: set[asyncio.Task[None]] = set()
@@ -74,25 +81,41 @@ class Batcher:
     async def run(self, stream: AsyncIterable[Sequence[Record]]) -> None:
         """Apply batches as they come; nothing begins once a rebalance or a stop has begun."""
         async for batch in stream:
-            await self._prepared(batch)
+            await self._until_there(self._recalled, batch)
+            await self._until_there(self._prepared, batch)
             async with self._applying:
                 if self._app.working(batch[0]):
                     await self._apply(batch)
 
-    async def _prepared(self, batch: Sequence[Record]) -> None:
-        if self._prepare is None:
-            return
-        backoff, waiting = Backoff(first_s=0.2, most_s=5.0), ""
+    async def _until_there(self, look: Look, batch: Sequence[Record]) -> None:
+        """Repeat a look at something outside until it is there, or the batch is not ours."""
+        backoff, waiting = Backoff(first_s=0.2, most_s=5.0), False
         while self._app.working(batch[0]):
             try:
-                await self._prepare([record.inbound for record in batch])
-            except Transient as exc:
+                await look(batch)
+            except (Transient, KafkaError) as exc:
                 if not waiting:
                     _log.warning("%s waits: %s", batch[0].inbound.position, exc)
-                waiting = str(exc)
+                waiting = True
                 await asyncio.sleep(backoff.next_s())
             else:
                 break
+
+    async def _prepared(self, batch: Sequence[Record]) -> None:
+        if self._prepare is not None:
+            await self._prepare([record.inbound for record in batch])
+
+    async def _recalled(self, batch: Sequence[Record]) -> None:
+        partition, generation = batch[0].inbound.partition, batch[0].generation
+        known = self._said.get(partition)
+        if self._recall is not None and (known is None or known[0] != generation):
+            self._said[partition] = generation, await self._recall.said(partition)
+
+    def _was_said(self, out: Outbound, record: Record) -> bool:
+        if self._recall is None or out.topic not in self._recall.topics:
+            return False
+        _, said = self._said[record.inbound.partition]
+        return (out.topic, name_of(out.headers)) in said
 
     async def _apply(self, batch: Sequence[Record]) -> None:
         partition = batch[0].inbound.partition
@@ -104,7 +127,7 @@ class Batcher:
                 for out in self._handler.handle(record.inbound, rows):
                     if out.topic in self._tables:
                         writes.append(self._hold(out, partition))
-                    else:
+                    elif not self._was_said(out, record):
                         outputs.append(await self._send(out))
             except Exception as exc:  # noqa: BLE001
                 leave(STATE_AHEAD, f"{record.inbound.position} cannot be applied", cause=exc)

@@ -12,6 +12,7 @@ from crewstream.errors import Misconfigured
 from crewstream.runtime.application import Application
 from crewstream.runtime.batcher import Batcher, Prepare
 from crewstream.runtime.ledger import Ledger
+from crewstream.runtime.recall import Recall
 from crewstream.runtime.rows import LocalRows, MemoryRows, RocksRows
 from crewstream.runtime.slots import Slot
 from crewstream.runtime.timers import Due, Timers, TimerService
@@ -48,24 +49,30 @@ def coordinator_app(
     tables: Sequence[str],
     timed: str,
     prepare: Prepare | None = None,
+    once: Sequence[str] = (),
 ) -> Application:
     """An app whose processor reads `sources` and owns the rows of `tables` (changelog topics).
 
     An Outbound to one of `tables` is a write to the row of its key, in the partition of the event;
     any other is sent as it is. `timed` is the table whose rows have timers. `prepare` is awaited
     with the records of a batch before they are handled; while it raises Transient they wait.
+    Outputs to topics in `once` are not repeated after a crash (see `recall`).
     All topics read and all tables must have `options.partitions` partitions; they exist already.
     """
     app = Application(kafka, options, fenced=True)
-    app.copartitioned = {*sources, *tables}
+    app.copartitioned = {*sources, *tables, *once}
+    app.topics_used.update(once)
     rows = _rows_of(app)
     ledgers = {topic: Ledger(app, topic, rows) for topic in tables}
     for ledger in ledgers.values():
         app.tables.add(ledger)
+    recall = Recall(kafka, once) if once else None
     timers = Timers()
     service = _timer_service(app, ledgers[timed], timers, processor)
 
-    batcher = Batcher(app, ledgers, processor, timers=timers, timed=timed, prepare=prepare)
+    batcher = Batcher(
+        app, ledgers, processor, timers=timers, timed=timed, prepare=prepare, recall=recall
+    )
     app.before_revoke.append(batcher.settle)
     app.before_stop.append(batcher.settle)
 

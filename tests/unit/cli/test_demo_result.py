@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crewstream.cli import demo
+from crewstream.cli import demo, shell
 from crewstream.contracts.events import (
     Failure,
     Fault,
@@ -88,4 +88,4 @@ def test_the_ending_says_what_did_the_thinking(offline: bool, said: str) -> None
 
 
 def test_money_is_written_out() -> None:
-    assert demo.cell(Decimal("0E-9")) == "0.000000"
+    assert shell.escaped(Decimal("0E-9")) == "0.000000000"
