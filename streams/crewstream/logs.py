@@ -72,8 +72,11 @@ def _formatter(*, as_json: bool, colors: bool) -> logging.Formatter:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if as_json
         else [
+            # Repr: an id of a stranger may hold what a terminal would obey.
             structlog.dev.ConsoleRenderer(
-                colors=colors, exception_formatter=structlog.dev.plain_traceback
+                colors=colors,
+                exception_formatter=structlog.dev.plain_traceback,
+                repr_native_str=True,
             )
         ]
     )

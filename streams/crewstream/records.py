@@ -11,6 +11,9 @@ from crewstream.errors import CrewstreamError, Undecodable
 
 Headers = Sequence[tuple[str, bytes]]
 
+# A value may be packed when it comes, and be many times as large as its topic takes.
+MOST_LETTER_BYTES = 32 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -46,7 +49,11 @@ class Inbound:
             schema_id=error.schema_id if isinstance(error, Undecodable) else None,
             failed_at=datetime.now(UTC),
         )
-        return Outbound(topic, self.key, self.value, headers)
+        value = self.value
+        if value is not None and len(value) > MOST_LETTER_BYTES:
+            headers.append(("x-dlq-truncated", str(len(value)).encode()))
+            value = value[:MOST_LETTER_BYTES]
+        return Outbound(topic, self.key, value, headers)
 
 
 @dataclass(frozen=True, slots=True)

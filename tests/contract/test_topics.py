@@ -224,6 +224,7 @@ def test_strimzi_gets_one_resource_for_each_topic(topics: Topics) -> None:
                 "retention.ms": "604800000",
                 "min.insync.replicas": "2",
                 "max.message.bytes": "8388608",
+                "message.timestamp.type": "LogAppendTime",
             },
         },
     }

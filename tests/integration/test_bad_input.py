@@ -215,19 +215,13 @@ async def test_an_assignment_whose_inputs_are_no_object_fails_and_says_why(
     assert failure and failure.error_type == "inputs.invalid"  # noqa: PT018  (one claim)
 
 
-# -- what is not held yet --------------------------------------------------------------------------
+# -- what once stopped a coordinator for good ------------------------------------------------------
 
 
-def not_yet(reason: str) -> pytest.MarkDecorator:
-    """Not run: what stops the coordinator for good would take all other tests with it."""
-    return pytest.mark.xfail(run=False, reason=reason)
+REQUESTS = Topics.load().full(topology.REQUESTS, PROJECT)
+TOPIC_TAKES = int(Topics.load().topic(REQUESTS).config["max.message.bytes"])
 
 
-STOPS = not_yet("the coordinator stops for good")
-TOPIC_TAKES = int(Topics.load().topic("crewstream.dead-letters").config["max.message.bytes"])
-
-
-@STOPS
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300])
 async def test_a_time_that_is_none_is_a_fault(here: Installation, seconds: float) -> None:
     tasks = [task("a", timeout_s=seconds)]
@@ -235,7 +229,6 @@ async def test_a_time_that_is_none_is_a_fault(here: Installation, seconds: float
     assert {fault.path for fault in finished.faults} == {"deadline_s", "tasks[0]"}
 
 
-@STOPS
 @pytest.mark.parametrize(
     ("field", "megabytes"), [("workflow_id", 3), ("tenant_id", 5), ("project_id", 5)]
 )
@@ -247,7 +240,6 @@ async def test_a_name_of_megabytes_stops_nothing(
     await here.goes_on(place.partition)
 
 
-@STOPS
 async def test_faults_that_name_all_tasks_still_fit_into_a_record(here: Installation) -> None:
     tasks = [task(f"{number:0128d}", depends_on=["ghost"]) for number in range(1000)]
     finished = await here.rejected(request(here.name_on(1), tasks=tasks))
@@ -257,7 +249,6 @@ async def test_faults_that_name_all_tasks_still_fit_into_a_record(here: Installa
     }
 
 
-@STOPS
 async def test_garbage_as_large_as_the_topic_takes_is_a_dead_letter(here: Installation) -> None:
     value = random.Random(0).randbytes(TOPIC_TAKES - 200)
     place = await here.produce(topology.REQUESTS, value, b"k", partition=3)
@@ -265,7 +256,6 @@ async def test_garbage_as_large_as_the_topic_takes_is_a_dead_letter(here: Instal
     await here.goes_on(place.partition)
 
 
-@STOPS
 async def test_what_is_large_when_unpacked_is_a_dead_letter(here: Installation) -> None:
     packing = AIOKafkaProducer(
         compression_type="lz4", max_request_size=32 * MEGABYTE, **here.connection.arguments()
@@ -277,7 +267,6 @@ async def test_what_is_large_when_unpacked_is_a_dead_letter(here: Installation) 
     await here.goes_on(3)
 
 
-@not_yet("time is the producer's")
 async def test_a_producers_clock_in_the_past_makes_nothing_late(here: Installation) -> None:
     asked = request(here.name_on(1), deadline_s=60.0)
     name = asked.workflow_id.encode()
@@ -286,7 +275,6 @@ async def test_a_producers_clock_in_the_past_makes_nothing_late(here: Installati
     await here.goes_on(1)
 
 
-@not_yet("the coordinator takes no announcement any more, and does not start again")
 async def test_garbage_in_the_catalogue_hides_nothing_behind_it(here: Installation) -> None:
     await here.produce(topology.CATALOGUE, b"garbage", b"mars")
     more = CREWS.model_copy(update={"crews": (*CREWS.crews, NEW_CREW)})

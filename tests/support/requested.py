@@ -166,7 +166,7 @@ WRONG: Mapping[str, tuple[dict[str, Any], dict[str, str]]] = {
     "deep inputs": ({"inputs": "[" * 100_000}, {"inputs.not_json": "inputs"}),
     "inputs that are no object": ({"inputs": "[1]"}, {"inputs.not_an_object": "inputs"}),
     "tenant missing": ({"tenant_id": ""}, {"tenant.missing": "tenant_id"}),
-    "deadline negative": ({"deadline_s": -1.0}, {"workflow.deadline_past": "deadline_s"}),
+    "deadline negative": ({"deadline_s": -1.0}, {"workflow.invalid_deadline": "deadline_s"}),
     "limit negative": ({"tasks": [task("a", timeout_s=-1.0)]}, {"task.invalid_limit": "tasks[0]"}),
     "all at once": (
         {
@@ -181,7 +181,7 @@ WRONG: Mapping[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
         {
             "tenant.missing": "tenant_id",
-            "workflow.deadline_past": "deadline_s",
+            "workflow.invalid_deadline": "deadline_s",
             "inputs.not_an_object": "inputs",
             "task.invalid_id": "tasks[0].task_id",
             "task.duplicate_id": "tasks[2].task_id",

@@ -12,7 +12,8 @@ from crewstream.contracts.connection import KafkaConnection
 from crewstream.errors import Unreachable
 from crewstream.records import Outbound
 
-MOST_REQUEST_BYTES = 8 * 1024 * 1024
+# The brokers check what is packed, and know each topic's limit; aiokafka's own is one for all.
+MOST_REQUEST_BYTES = 64 * 1024 * 1024
 
 
 class Sender:
@@ -46,6 +47,7 @@ async def sender(connection: KafkaConnection) -> AsyncIterator[Sender]:
     producer = AIOKafkaProducer(
         acks="all",
         enable_idempotence=True,
+        compression_type="lz4",
         max_request_size=MOST_REQUEST_BYTES,
         **connection.arguments(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from crewstream import topology
 from crewstream.adapters.prometheus import Metrics
@@ -12,12 +13,15 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import ProjectDescribed
 from crewstream.contracts.topics import Topics
 from crewstream.domain.plan import Crews, Rules
+from crewstream.errors import Undecodable
 from crewstream.processors.coordinator import Coordinator
 from crewstream.runtime.application import Application
 from crewstream.runtime.compacted import CompactedTopic
 from crewstream.runtime.connection import wait_for_topics
 from crewstream.runtime.coordinator_app import coordinator_app
 from crewstream.runtime.serve import serve
+
+_log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> int:
@@ -55,8 +59,12 @@ async def _serve(
 def _catalogue(
     settings: Settings, topics: Topics, avro: Codec, crews: dict[str, Crews | None]
 ) -> CompactedTopic:
-    def announced(_key: bytes, value: bytes) -> None:
-        project = avro.decode(value, ProjectDescribed)
+    def announced(key: bytes, value: bytes) -> None:
+        try:
+            project = avro.decode(value, ProjectDescribed)
+        except Undecodable as error:
+            _log.warning("announcement %r left out: %s", key[:200], error)
+            return
         if project.project_id in crews:
             crews[project.project_id] = {
                 crew.crew: frozenset(task.task_type for task in crew.tasks)

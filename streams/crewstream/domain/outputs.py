@@ -13,6 +13,7 @@ from crewstream.contracts.events import (
     MeasuredStatus,
     Operation,
     Outcome,
+    Signal,
     TaskAssigned,
     TaskFinished,
     TaskOutcome,
@@ -21,6 +22,7 @@ from crewstream.contracts.events import (
     UpstreamOutput,
     WorkflowFinished,
     WorkflowRequested,
+    WorkflowSignalled,
     WorkflowState,
     WorkflowStatus,
 )
@@ -95,12 +97,9 @@ def finished(state: WorkflowState, results: Mapping[str, TaskFinished]) -> Workf
     )
 
 
-def unsendable(event: TaskAssigned, size: int, most: int) -> TaskFinished:
+def unsendable(event: TaskAssigned, why: str) -> TaskFinished:
     """The answer to an assignment that is too large for its topic: it has failed for good."""
-    message = (
-        f"the assignment is {size} bytes with its inputs and upstream outputs, at most {most}"
-        " travel: let tasks return references to large data"
-    )
+    message = f"{why}; let tasks return references to large data"
     return TaskFinished(
         assignment_id=event.assignment_id,
         workflow_id=event.workflow_id,
@@ -117,9 +116,9 @@ def unsendable(event: TaskAssigned, size: int, most: int) -> TaskFinished:
     )
 
 
-def without_outputs(event: WorkflowFinished, size: int) -> WorkflowFinished:
+def without_outputs(event: WorkflowFinished, why: str) -> WorkflowFinished:
     """The result of a workflow whose outputs together are too large for one record."""
-    left_out = f"(left out: the whole result is {size} bytes; it stands in task.results for 7 days)"
+    left_out = f"(left out: {why}; it stands in task.results for 7 days)"
     tasks = (
         task.model_copy(update={"output": left_out, "output_json": None}) for task in event.tasks
     )
@@ -146,6 +145,17 @@ def measured(state: WorkflowState) -> Measured:
     )
 
 
+def fired(workflow_id: str, due: datetime) -> WorkflowSignalled:
+    """The signal that a row's timer was due."""
+    return WorkflowSignalled(
+        signal_id=f"{workflow_id}#{due.isoformat()}",
+        workflow_id=workflow_id,
+        signal=Signal.TIMER_FIRED,
+        due_at=due,
+        occurred_at=due,
+    )
+
+
 def trace_id(traceparent: str) -> str:
     """The trace id of a W3C traceparent header; empty when there is none."""
     parts = traceparent.split("-")
@@ -161,7 +171,7 @@ def _laid_over(below: str, above: str) -> str:
         return below
     if below == "{}":
         return above
-    return json.dumps({**json.loads(below), **json.loads(above)}, ensure_ascii=False)
+    return json.dumps({**json.loads(below), **json.loads(above)})
 
 
 def _upstream(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from crewstream.contracts.events import (
@@ -23,6 +23,9 @@ from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 WORKFLOW_ID = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}")
 TASK_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MOST_FAULTS = 100
+MOST_NAME = 200
+MOST_S = 366 * 24 * 3600.0
+MOST_KNOWN = 20
 
 Crews = Mapping[str, frozenset[str]]
 """The crews of a project, each with its task types."""
@@ -77,6 +80,13 @@ def _dependencies(request: WorkflowRequested, number: int) -> tuple[str, ...]:
     if request.coordination == Coordination.SEQUENTIAL and number:
         return (request.tasks[number - 1].task_id,)
     return ()
+
+
+def shortened(request: WorkflowRequested, workflow_id: str) -> WorkflowRequested:
+    """A rejected request under this id, with names no longer than names may be."""
+    names = ("tenant_id", "project_id", "workflow_type")
+    cut = {name: getattr(request, name)[:MOST_NAME] for name in names}
+    return request.model_copy(update={"workflow_id": workflow_id, **cut})
 
 
 def content_digest(request: WorkflowRequested) -> str:
@@ -141,9 +151,10 @@ def _workflow_faults(
     elif request.project_id != topic_project:
         message = f"{request.project_id!r} was requested on the topic of {topic_project!r}"
         yield Fault(code="project.wrong_topic", path="project_id", message=message)
-    if request.deadline_s < 0:
-        message = f"{request.deadline_s} s lies in the past; give seconds from acceptance"
-        yield Fault(code="workflow.deadline_past", path="deadline_s", message=message)
+    if not 0 <= request.deadline_s <= MOST_S:  # nor NaN
+        message = f"{request.deadline_s}: give seconds from acceptance, {MOST_S:.0f} at most, or 0"
+        yield Fault(code="workflow.invalid_deadline", path="deadline_s", message=message)
+    yield from _name_faults(request, ("tenant_id", "project_id", "workflow_type"), "")
 
 
 def _id_faults(tasks: Sequence[TaskRequest]) -> Iterator[tuple[str, int, str]]:
@@ -171,8 +182,9 @@ def _task_faults(
             yield _unknown("crew", task.crew, f"{path}.crew", crews)
         elif task.task_type and task.task_type not in crews[task.crew]:
             yield _unknown("type", task.task_type, f"{path}.task_type", crews[task.crew])
-    if task.max_attempts < 0 or task.timeout_s < 0:
-        message = "max_attempts and timeout_s are 0 (the default) or more"
+    yield from _name_faults(task, ("crew", "task_type", "agent"), f"{path}.")
+    if task.max_attempts < 0 or not 0 <= task.timeout_s <= MOST_S:
+        message = f"max_attempts and timeout_s are 0 (the default) or more, {MOST_S:.0f} s at most"
         yield Fault(code="task.invalid_limit", path=path, message=message)
 
 
@@ -203,7 +215,7 @@ def _input_faults(text: str, path: str, most_bytes: int) -> Iterator[Fault]:
         yield Fault(code="inputs.too_large", path=path, message=message)
         return
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         yield Fault(code="inputs.not_json", path=path, message=f"not JSON: {error}")
         return
@@ -212,11 +224,23 @@ def _input_faults(text: str, path: str, most_bytes: int) -> Iterator[Fault]:
         yield Fault(code="inputs.not_an_object", path=path, message=message)
 
 
-def _unknown(what: str, name: str, path: str, known: object) -> Fault:
-    names = (
-        ", ".join(sorted(map(str, known))) if isinstance(known, Mapping | set | frozenset) else ""
-    )
+def _name_faults(
+    of: WorkflowRequested | TaskRequest, fields: Sequence[str], path: str
+) -> Iterator[Fault]:
+    for field_name in fields:
+        length = len(getattr(of, field_name))
+        if length > MOST_NAME:
+            message = f"{length} characters; at most {MOST_NAME} are taken"
+            yield Fault(code="workflow.name_too_long", path=path + field_name, message=message)
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _unknown(what: str, name: str, path: str, known: Iterable[str]) -> Fault:
     scope = "task" if what in {"crew", "type", "dependency"} else "workflow"
-    return Fault(
-        code=f"{scope}.unknown_{what}", path=path, message=f"{name!r} is not known; known: {names}"
-    )
+    names = sorted(known)
+    listed = ", ".join(names[:MOST_KNOWN]) + (", …" if len(names) > MOST_KNOWN else "")
+    message = f"{name[:MOST_NAME]!r} is not known; known: {listed}"
+    return Fault(code=f"{scope}.unknown_{what}", path=path, message=message)

@@ -11,6 +11,7 @@ DEFAULT_MAX_ATTEMPTS = 3
 DEFAULT_TIMEOUT_S = 3600.0
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
+MOST_RETRY_AFTER_S = 24 * 3600.0
 # How long the row of an ended workflow is kept: so long does its id stay an idempotency key.
 RETENTION = timedelta(days=7)
 
@@ -41,7 +42,9 @@ def backoff_s(assignment: str, attempt: int, retry_after_s: float | None) -> flo
     step = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** (attempt - 1))
     digest = hashlib.blake2b(assignment.encode(), digest_size=4).digest()
     jitter = 0.5 + int.from_bytes(digest) / 2**32
-    return max(step * jitter, retry_after_s or 0.0)
+    asked_s = retry_after_s or 0.0
+    # Whatever a source says: a day at most, and NaN is nothing.
+    return max(step * jitter, asked_s if 0 <= asked_s <= MOST_RETRY_AFTER_S else 0.0)
 
 
 def next_due(state: WorkflowState) -> datetime | None:

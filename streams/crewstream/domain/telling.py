@@ -30,7 +30,7 @@ def headers(state: WorkflowState, kind: str, *, name: str, source: str, cause: s
 
 def level(state: WorkflowState) -> int:
     """How loud the end of a workflow is told: only a rejected one wants somebody to act."""
-    return logging.WARNING if state.status == WorkflowStatus.REJECTED else logging.INFO
+    return logging.WARNING if state.status == WorkflowStatus.REJECTED else logging.DEBUG
 
 
 def ended(state: WorkflowState) -> dict[str, object]:

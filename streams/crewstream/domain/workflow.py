@@ -57,13 +57,17 @@ def accept(
         accepted_at=at,
         updated_at=at,
         ended_at=at if faults else None,
-        deadline_at=at + timedelta(seconds=request.deadline_s) if request.deadline_s > 0 else None,
+        deadline_at=None if faults else _deadline(request, at),
         request_sha256=digest,
         traceparent=trace,
         tasks=() if faults else tasks_of(request),
         faults=faults,
     )
     return state if faults else settle(state, at)
+
+
+def _deadline(request: WorkflowRequested, at: datetime) -> datetime | None:
+    return at + timedelta(seconds=request.deadline_s) if request.deadline_s else None
 
 
 def finish_task(state: WorkflowState, result: TaskFinished, at: datetime) -> WorkflowState:

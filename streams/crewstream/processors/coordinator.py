@@ -30,8 +30,8 @@ from crewstream.contracts.events import (
 from crewstream.contracts.recent import Recent
 from crewstream.contracts.topics import Topics, partition_for
 from crewstream.domain import commands, outputs, policy, telling, workflow
-from crewstream.domain.plan import Rules, content_digest, faults
-from crewstream.errors import Conflict, Invalid, UnknownWorkflow
+from crewstream.domain.plan import MOST_NAME, Rules, content_digest, faults, shortened
+from crewstream.errors import Conflict, Invalid, TooLarge, UnknownWorkflow
 from crewstream.meters import Meter
 from crewstream.ports import Rows
 from crewstream.records import Inbound, Outbound
@@ -86,23 +86,15 @@ class Coordinator:
 
     def fire(self, key: bytes, due: datetime) -> Outbound:
         """The signal that a row's timer was due."""
-        workflow_id = key.decode()
-        name = f"{workflow_id}#{due.isoformat()}"
-        signal = WorkflowSignalled(
-            signal_id=name,
-            workflow_id=workflow_id,
-            signal=Signal.TIMER_FIRED,
-            due_at=due,
-            occurred_at=due,
-        )
+        signal = outputs.fired(key.decode(), due)
         headers = envelope.headers_for(
             "WorkflowSignalled",
-            id=name,
+            id=signal.signal_id,
             source=SOURCE,
-            subject=workflow_id,
+            subject=signal.workflow_id,
             time=due,
             tenant_id="",
-            correlation_id=workflow_id,
+            correlation_id=signal.workflow_id,
         )
         return Outbound(self._signals, key, self._codec.encode(signal), headers)
 
@@ -110,8 +102,8 @@ class Coordinator:
 
     def _request(self, record: Inbound, rows: Rows) -> Handled:
         request = self._codec.decode(record.value, WorkflowRequested)
-        # Without an id there is no row to move to: the rejection is named by the position instead.
-        named = bool(request.workflow_id)
+        # Without a usable id there is no row: the rejection is named by the position instead.
+        named = 0 < len(request.workflow_id) <= MOST_NAME
         if named and (moved := self._misplaced(record, request.workflow_id)):
             yield moved
             return
@@ -122,10 +114,10 @@ class Coordinator:
             return
         project = self._requests[record.topic]
         wrong = faults(request, self._rules(), project)
-        if not named:
-            request = request.model_copy(update={"workflow_id": record.position})
+        if wrong:
+            request = shortened(request, request.workflow_id if named else record.position)
         trace = envelope.read(record.headers).traceparent
-        state = workflow.accept(request, wrong, record.at, digest, trace)
+        state = workflow.accept(request, wrong, record.at, digest, trace[:MOST_NAME])
         basis = _Basis(record, project, request=request)
         yield from self._follow(None, state, basis, rows)
         if not wrong:
@@ -199,22 +191,23 @@ class Coordinator:
         results = self._results(state, task.depends_on, basis, rows)
         event = outputs.assigned(state, task, request, results, basis.record.at)
         topic = self._topics.full(topology.TASKS, event.project_id)
-        out = self._outbound(topic, event, event.assignment_id, state, basis)
-        if (size := len(out.value or b"")) <= MOST_RECORD_BYTES:
-            return out
-        answer = outputs.unsendable(event, size, MOST_RECORD_BYTES)
-        return self._outbound(self._results_topic, answer, event.assignment_id, state, basis)
+        name = event.assignment_id
+        try:
+            return self._outbound(topic, event, name, state, basis)
+        except TooLarge as error:
+            answer = outputs.unsendable(event, str(error))
+            return self._outbound(self._results_topic, answer, name, state, basis)
 
     def _ending(self, state: WorkflowState, basis: _Basis, rows: Rows) -> Handled:
         results = self._results(state, [task.task_id for task in state.tasks], basis, rows)
         topic = self._topics.full(topology.FINISHED, basis.project)
         name = f"{state.workflow_id}#{state.version}"
         finished = outputs.finished(state, results)
-        out = self._outbound(topic, finished, name, state, basis)
-        if (size := len(out.value or b"")) > MOST_RECORD_BYTES:
-            finished = outputs.without_outputs(finished, size)
-            out = self._outbound(topic, finished, name, state, basis)
-        yield out
+        try:
+            yield self._outbound(topic, finished, name, state, basis)
+        except TooLarge as error:
+            finished = outputs.without_outputs(finished, str(error))
+            yield self._outbound(topic, finished, name, state, basis)
         measured = outputs.measured(state)
         duration_s = (measured.duration_ms or 0.0) / 1000
         project = basis.project
@@ -281,7 +274,14 @@ class Coordinator:
             key = f"{key}/{event.task_id}"
         kind = type(event).__name__
         headers = telling.headers(state, kind, name=name, source=SOURCE, cause=basis.cause)
-        return Outbound(topic, key.encode(), self._codec.encode(event), headers)
+        return Outbound(topic, key.encode(), self._encoded(event), headers)
+
+    def _encoded(self, event: Emitted) -> bytes:
+        value = self._codec.encode(event)
+        if len(value) > MOST_RECORD_BYTES:
+            kind = type(event).__name__
+            raise TooLarge(f"{kind} is {len(value)} bytes, at most {MOST_RECORD_BYTES} travel")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

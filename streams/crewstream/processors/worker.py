@@ -12,7 +12,7 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.topics import Topics
 from crewstream.domain import attempts, telling
-from crewstream.errors import Undecodable
+from crewstream.errors import Invalid, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
 from crewstream.ports import Clock, CrewRuns, Outcomes
@@ -101,9 +101,14 @@ class Worker:
 
     def _encoded(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> list[bytes]:
         """The measurements of an attempt and, last, its result."""
-        result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        try:
+            result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        except Invalid as error:  # such as half of a surrogate pair, which has no UTF-8
+            outcome = _without_output(outcome, "output.invalid", str(error))
+            result = self._codec.encode(attempts.finished(task, outcome, self._name))
         if len(result) > MOST_RESULT_BYTES:
-            outcome = _without_output(outcome, len(result))
+            size = f"the result is {len(result)} bytes, at most {MOST_RESULT_BYTES} travel"
+            outcome = _without_output(outcome, "output.too_large", f"{size}: return a reference")
             result = self._codec.encode(attempts.finished(task, outcome, self._name))
         events = attempts.measured(task, outcome, self._name)
         return [*map(self._codec.encode, events), result]
@@ -128,7 +133,7 @@ class Worker:
 
 
 def _tell(outcome: spec.CrewOutcome) -> None:
-    level = logging.INFO if outcome.failure is None else logging.WARNING
+    level = logging.DEBUG if outcome.failure is None else logging.WARNING
     if not _log.isEnabledFor(level):
         return
     ran, usage = outcome.finished_at - outcome.started_at, outcome.usage
@@ -145,10 +150,20 @@ def _tell(outcome: spec.CrewOutcome) -> None:
     _log.log(level, "attempt %s", outcome.status, extra=fields)
 
 
-def _without_output(outcome: spec.CrewOutcome, size: int) -> spec.CrewOutcome:
-    message = f"the result is {size} bytes, at most {MOST_RESULT_BYTES} travel: return a reference"
-    failure = spec.Failure("output.too_large", message)
-    return replace(outcome, status=spec.Status.FAILED, output="", output_json=None, failure=failure)
+def _without_output(outcome: spec.CrewOutcome, error_type: str, why: str) -> spec.CrewOutcome:
+    return replace(
+        outcome,
+        status=spec.Status.FAILED,
+        output="",
+        output_json=None,
+        agent=_plain(outcome.agent),
+        failure=spec.Failure(error_type, _plain(why)),
+        tool_failures=(),
+    )
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _pack(values: Sequence[bytes]) -> bytes:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from crewstream.runtime.options import RuntimeOptions
     from crewstream.runtime.transport import Transport
 
-OVERHEAD_BYTES = 64 * 1024
-"""Room for key, headers and framing beside the value of the largest record."""
+MOST_REQUEST_BYTES = 64 * 1024 * 1024
+"""The brokers check what is packed, and know each topic's limit; aiokafka's own is one for all."""
 
 
 def new_producer(kafka: KafkaConnection, options: RuntimeOptions) -> AIOKafkaProducer:
@@ -30,7 +30,7 @@ def new_producer(kafka: KafkaConnection, options: RuntimeOptions) -> AIOKafkaPro
         enable_idempotence=True,
         linger_ms=options.linger_ms,
         compression_type=options.compression,
-        max_request_size=options.max_record_bytes + OVERHEAD_BYTES,
+        max_request_size=MOST_REQUEST_BYTES,
         request_timeout_ms=int(options.request_timeout_s * 1000),
         metadata_max_age_ms=10_000,
         **kafka.arguments(),

@@ -33,7 +33,7 @@ class RuntimeOptions:
     window: int = 512
     total_window: int = 4096
     linger_ms: int = 0
-    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = None
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
     max_record_bytes: int = 8 * MEBIBYTE
 
     def __post_init__(self) -> None:

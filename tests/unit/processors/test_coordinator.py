@@ -119,7 +119,7 @@ def test_every_fault_of_a_request_is_named_at_once() -> None:
     assert set(found) == {
         "tenant.missing",
         "inputs.not_an_object",
-        "workflow.deadline_past",
+        "workflow.invalid_deadline",
         "task.unknown_crew",
         "task.unknown_type",
         "task.unknown_dependency",

@@ -40,7 +40,7 @@ class Lines:
 def lines() -> Iterator[Lines]:
     root, stream = logging.getLogger(), io.StringIO()
     handlers, level = root.handlers[:], root.level
-    logs.configure("json", stream=stream)
+    logs.configure("json", "debug", stream=stream)
     yield Lines(stream)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -84,7 +84,7 @@ def test_an_attempt_that_ends_is_one_line_with_its_ids_and_what_it_cost(lines: L
     within, ended = lines.of("worker")
     ids = {"workflow_id": "w", "task_id": "a", "tenant_id": "acme", "assignment_id": "w/a/1"}
     taken(within, **ids)
-    taken(ended, **ids, event="attempt succeeded", level="info", status="succeeded", agent="echo")
+    taken(ended, **ids, event="attempt succeeded", level="debug", status="succeeded", agent="echo")
     taken(ended, input_tokens=10, output_tokens=2, cost_usd=0.25)
     assert ended["duration_ms"] >= 0
 
@@ -100,7 +100,7 @@ def test_a_workflow_that_ends_is_one_line(lines: Lines) -> None:
     run(request(tasks=[{"task_id": name, "crew": "c"} for name in "ab"]), Flow())
     [ended] = lines.of("coordinator")
     taken(ended, workflow_id="w", tenant_id="acme", project_id="bizoholic")
-    taken(ended, level="info", status="completed", duration_ms=0.0, tasks=2)
+    taken(ended, level="debug", status="completed", duration_ms=0.0, tasks=2)
     assert "error_type" not in ended
 
 
@@ -110,7 +110,7 @@ def test_a_rejected_request_is_a_warning_with_each_fault_once(lines: Lines) -> N
     [rejected] = lines.of("coordinator")
     faults = ["workflow.invalid_id", "tenant.missing", "task.unknown_dependency"]
     taken(rejected, level="warning", status="rejected", faults=faults)
-    assert rejected["workflow_id"] == "w" * 200
+    assert "requests[" in rejected["workflow_id"], "an id that is too long cannot name it"
 
 
 @pytest.mark.parametrize(
