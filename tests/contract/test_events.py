@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from crewstream.contracts import codegen, events
 from crewstream.contracts.avsc import named_types
@@ -51,3 +51,19 @@ def test_an_event_is_a_frozen_value() -> None:
     assert len({task, task.model_copy()}) == 1
     with pytest.raises(ValidationError, match="urgency"):
         events.TaskRequest.model_validate({"task_id": "a", "crew": "c", "urgency": 1})
+
+
+def test_a_changed_record_is_what_pydantic_would_have_made() -> None:
+    """Guards `Record.changed`, which fills a model's slots by name."""
+    failure = events.Failure(error_type="a", message="b")
+    changed = failure.changed({"message": "c"})
+    assert changed == failure.model_copy(update={"message": "c"})
+    assert changed == events.Failure(error_type="a", message="c")
+    assert changed.model_dump() == {**failure.model_dump(), "message": "c"}
+    assert failure.message == "b"
+        {**failure.model_dump(), "message": "c"},
+        "b",
+    )
+    assert hash(changed) == hash(failure.model_copy(update={"message": "c"}))
+    slots = {"__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"}
+    assert set(BaseModel.__slots__) == slots, "pydantic keeps more in a model than we fill"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -37,7 +37,7 @@ class Metrics:
             for name, metric in GAUGES.items()
         }
         ProcessCollector(registry=own)
-        self._series: dict[str, set[tuple[str, ...]]] = {}
+        self._series: dict[str, dict[tuple[str, ...], Any]] = {}
 
     def count(self, name: CounterName, by: float = 1, **labels: str) -> None:
         """Add to a counter. Raises ValueError when the labels are not the catalogue's."""
@@ -58,9 +58,11 @@ class Metrics:
     def _series_of(self, metric: Kind, name: str, labels: dict[str, str]) -> Kind:
         if not labels:
             return metric
-        series = self._series.setdefault(name, set())
+        series = self._series.setdefault(name, {})
         values = tuple(labels.values())
-        if values not in series and len(series) >= MAX_SERIES:
-            return metric.labels(**dict.fromkeys(labels, OTHER))
-        series.add(values)
-        return metric.labels(**labels)
+        found: Kind | None = series.get(values)
+        if found is None:
+            if len(series) >= MAX_SERIES:
+                return metric.labels(**dict.fromkeys(labels, OTHER))
+            found = series[values] = metric.labels(**labels)
+        return found

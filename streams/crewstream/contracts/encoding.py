@@ -160,8 +160,12 @@ def _decimal(scale: int, limit: int) -> Write:
 
 
 def _string(append: Append, value: str) -> None:
+    if not value:  # as half of them are
+        append(_END)
+        return
     data = value.encode()
-    append(_long(len(data)))
+    size = len(data)
+    append(_SHORT[size] if size < SHORT else _varint(size << 1))
     append(data)
 
 
@@ -182,16 +186,19 @@ def _whole(bits: int) -> Write:
     limit = 1 << (bits - 1)
 
     def write(append: Append, value: int) -> None:
-        if not -limit <= value < limit:
+        if 0 <= value < SHORT:
+            append(_SHORT[value])
+        elif -limit <= value < limit:
+            append(_long(value))
+        else:
             raise ValueError(f"{value} has more than {bits} bits")
-        append(_long(value))
 
     return write
 
 
 def _long(value: int) -> bytes:
     """Zigzag, seven bits a byte, the lowest first."""
-    if 0 <= value < len(_SHORT):
+    if 0 <= value < SHORT:
         return _SHORT[value]
     return _varint(value << 1 if value >= 0 else ~(value << 1))
 
@@ -205,7 +212,8 @@ def _varint(rest: int) -> bytes:
     return bytes(found)
 
 
-_SHORT = [_varint(value << 1) for value in range(1024)]
+SHORT = 1024
+_SHORT = [_varint(value << 1) for value in range(SHORT)]
 _PRIMITIVES: dict[str, Write] = {
     "boolean": _boolean,
     "int": _whole(32),

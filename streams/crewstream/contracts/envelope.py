@@ -93,6 +93,14 @@ def read(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
     )
 
 
+def value_of(headers: Iterable[tuple[str, bytes | None]], name: str) -> str:
+    """One header's text, empty when there is none; cheaper than to read them all."""
+    for header, value in headers:
+        if header == name:
+            return (value or b"").decode("utf-8", "replace")
+    return ""
+
+
 def dead_letter(
     headers: Iterable[Header],
     error: Exception,

@@ -13,12 +13,13 @@ R = TypeVar("R", bound=Record)
 class Recent(Generic[R]):
     """Encodes and decodes as `codec` does; events are frozen, so the same one may be handed out.
 
-    At most `most` events are remembered; then all are forgotten, which is the cheapest way.
+    Between `most` and twice as many events are remembered: the older half is forgotten at once.
     """
 
     def __init__(self, codec: Codec, model: type[R], most: int = 8192) -> None:
         self._codec, self._model, self._most = codec, model, most
         self._events: dict[bytes, R] = {}
+        self._older: dict[bytes, R] = {}
 
     def encode(self, event: R) -> bytes:
         """The framed value. Raises as `Codec.encode`."""
@@ -28,7 +29,7 @@ class Recent(Generic[R]):
 
     def decode(self, value: bytes) -> R:
         """The event. Raises as `Codec.decode`."""
-        event = self._events.get(value)
+        event = self._events.get(value) or self._older.get(value)
         if event is None:
             event = self._codec.decode(value, self._model)
             self._remember(value, event)
@@ -36,5 +37,5 @@ class Recent(Generic[R]):
 
     def _remember(self, value: bytes, event: R) -> None:
         if len(self._events) >= self._most:
-            self._events.clear()
+            self._older, self._events = self._events, {}
         self._events[value] = event

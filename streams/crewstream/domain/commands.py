@@ -25,7 +25,7 @@ def command(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> Wor
     if asked.command_id in state.applied:
         return state
     applied = (*state.applied, asked.command_id)[-REMEMBERED_COMMANDS:]
-    state = state.model_copy(update={"applied": applied, "notice": ""})
+    state = state.changed({"applied": applied, "notice": ""})
     refusal = _refusal(state, asked)
     if refusal:
         notice = f"{asked.command} {asked.command_id} refused: {refusal}"
@@ -90,19 +90,19 @@ def _retry(state: WorkflowState, _asked: WorkflowCommanded, at: datetime) -> Wor
     ]
     # A deadline that has passed must not end the second life at once.
     fresh = {"ended_at": None, "failure": None, "deadline_at": None}
-    running = state.model_copy(update={"status": WorkflowStatus.RUNNING, **fresh})
+    running = state.changed({"status": WorkflowStatus.RUNNING, **fresh})
     return advance(running, at, again)
 
 
 def _approve(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
     granted = {"status": TaskStatus.PENDING, "requires_approval": False}
-    return advance(state, at, [t.model_copy(update=granted) for t in _named(state, asked)])
+    return advance(state, at, [t.changed(granted) for t in _named(state, asked)])
 
 
 def _reject(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
     why = Failure(error_type="approval.rejected", message=asked.reason or "rejected by command")
     ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": why}
-    return advance(state, at, [t.model_copy(update=ended) for t in _named(state, asked)])
+    return advance(state, at, [t.changed(ended) for t in _named(state, asked)])
 
 
 def _named(state: WorkflowState, asked: WorkflowCommanded) -> list[TaskState]:

@@ -80,10 +80,10 @@ def finish_task(state: WorkflowState, result: TaskFinished, at: datetime) -> Wor
     )
     if result.status == Outcome.SUCCEEDED:
         ended = {"status": TaskStatus.SUCCEEDED, "finished_at": at, "failure": None}
-        task = task.model_copy(update=ended)
+        task = task.changed(ended)
     else:
         task = _attempt_failed(state, task, result.failure or _unexplained(result), at)
-    state = state.model_copy(update={"usage": add(state.usage, result.usage)})
+    state = state.changed({"usage": add(state.usage, result.usage)})
     return advance(state, at, [task])
 
 
@@ -158,18 +158,18 @@ def _attempt_failed(
 ) -> TaskState:
     if not policy.may_retry(task, failure):
         ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": failure, "due_at": None}
-        return task.model_copy(update=ended)
+        return task.changed(ended)
     name = policy.assignment_id(state.workflow_id, task.task_id, task.attempt)
     wait_s = policy.backoff_s(name, task.attempt, failure.retry_after_s)
     due = at + timedelta(seconds=wait_s)
     waiting = {"status": TaskStatus.WAITING_RETRY, "failure": failure, "due_at": due}
-    return task.model_copy(update=waiting)
+    return task.changed(waiting)
 
 
 def _task_due(state: WorkflowState, task: TaskState, due: datetime) -> TaskState:
     if task.status == TaskStatus.ASSIGNED:
         return _attempt_failed(state, task, policy.TIMED_OUT, due)
-    return task.model_copy(update={"status": TaskStatus.PENDING, "due_at": None})
+    return task.changed({"status": TaskStatus.PENDING, "due_at": None})
 
 
 def advance(state: WorkflowState, at: datetime, changed: Iterable[TaskState]) -> WorkflowState:
@@ -182,12 +182,12 @@ def stamp(
 ) -> WorkflowState:
     """The next version of a row."""
     stamped = {"version": state.version + 1, "updated_at": at, **(more or {})}
-    return state.model_copy(update=stamped)
+    return state.changed(stamped)
 
 
 def _replace(state: WorkflowState, changed: Iterable[TaskState]) -> WorkflowState:
     new = {task.task_id: task for task in changed}
-    return state.model_copy(update={"tasks": tuple(new.get(t.task_id, t) for t in state.tasks)})
+    return state.changed({"tasks": tuple(new.get(t.task_id, t) for t in state.tasks)})
 
 
 def settle(state: WorkflowState, at: datetime) -> WorkflowState:
@@ -217,7 +217,7 @@ def _skip(state: WorkflowState, at: datetime) -> WorkflowState:
         ]
         for task in hit:
             ended = {"status": TaskStatus.SKIPPED, "finished_at": at}
-            skipped[task.task_id] = task.model_copy(update=ended)
+            skipped[task.task_id] = task.changed(ended)
         lost = {task.task_id for task in hit}
     return _replace(state, skipped.values()) if skipped else state
 
@@ -234,13 +234,13 @@ def _release(state: WorkflowState, at: datetime) -> WorkflowState:
     if state.status == WorkflowStatus.ACCEPTED and any(
         t.status == TaskStatus.ASSIGNED for t in ready
     ):
-        state = state.model_copy(update={"status": WorkflowStatus.RUNNING})
+        state = state.changed({"status": WorkflowStatus.RUNNING})
     return state
 
 
 def _released(task: TaskState, at: datetime) -> TaskState:
     if task.requires_approval:
-        return task.model_copy(update={"status": TaskStatus.WAITING_APPROVAL})
+        return task.changed({"status": TaskStatus.WAITING_APPROVAL})
     assigned = {
         "status": TaskStatus.ASSIGNED,
         "attempt": task.attempt + 1,
@@ -248,7 +248,7 @@ def _released(task: TaskState, at: datetime) -> TaskState:
         "finished_at": None,
         "due_at": at + timedelta(seconds=task.timeout_s),
     }
-    return task.model_copy(update=assigned)
+    return task.changed(assigned)
 
 
 def _verdict(state: WorkflowState) -> tuple[WorkflowStatus, Failure | None]:
@@ -265,6 +265,6 @@ def end(
 ) -> WorkflowState:
     """The row of a workflow that has ended; what was still open in it is cancelled."""
     stopped = {"status": TaskStatus.CANCELLED, "finished_at": at, "due_at": None}
-    left = [task.model_copy(update=stopped) for task in state.tasks if task.status in OPEN]
+    left = [task.changed(stopped) for task in state.tasks if task.status in OPEN]
     ended = {"status": status, "failure": failure, "ended_at": at, "updated_at": at}
-    return _replace(state, left).model_copy(update=ended)
+    return _replace(state, left).changed(ended)

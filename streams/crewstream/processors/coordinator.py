@@ -20,6 +20,7 @@ from crewstream.contracts.events import (
     TaskAssigned,
     TaskFinished,
     TaskState,
+    TaskStatus,
     WorkflowCommanded,
     WorkflowFinished,
     WorkflowRequested,
@@ -40,6 +41,8 @@ SOURCE = "crewstream/coordinator"
 # Topics take 8 MiB; headers and framing need some of it.
 MOST_RECORD_BYTES = 8 * 1024 * 1024 - 64 * 1024
 Handled = Iterator[Outbound]
+# What a task in these states brought is stored, for those after it and for the result.
+_STORED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED})
 Emitted = TaskAssigned | TaskFinished | WorkflowFinished | Measured
 _log = logging.getLogger(__name__)
 
@@ -116,7 +119,7 @@ class Coordinator:
         wrong = faults(request, self._rules(), project)
         if wrong:
             request = shortened(request, request.workflow_id if named else record.position)
-        trace = envelope.read(record.headers).traceparent
+        trace = envelope.value_of(record.headers, "traceparent")
         state = workflow.accept(request, wrong, record.at, digest, trace[:MOST_NAME])
         basis = _Basis(record, project, request=request)
         yield from self._follow(None, state, basis, rows)
@@ -139,7 +142,7 @@ class Coordinator:
         yield from self._follow(before, after, _Basis(record, after.project_id, result), rows)
         task = workflow.find_task(after, result.task_id)
         needed_later = after.status != WorkflowStatus.COMPLETED
-        if needed_later and task is not None and task.status not in workflow.OPEN:
+        if needed_later and task is not None and task.status in _STORED:
             key = f"{after.workflow_id}/{task.task_id}".encode()
             yield Outbound(self._payloads, key, record.value)
         yield self._stored(after)
@@ -167,7 +170,7 @@ class Coordinator:
             return
         after = workflow.fire_timer(before, signal.due_at)
         if after is None:
-            yield from self._forget_payloads(before, rows)
+            yield from self._forget_payloads(before)
             yield Outbound(self._state, before.workflow_id.encode(), None)
         elif after is not before:
             yield from self._follow(before, after, _Basis(record, after.project_id), rows)
@@ -217,13 +220,15 @@ class Coordinator:
             _log.log(level, "workflow %s", state.status, extra=telling.ended(state))
         yield self._outbound(self._metrics, measured, measured.event_id, state, basis)
         if state.status == WorkflowStatus.COMPLETED:  # else a retry command may want them
-            yield from self._forget_payloads(state, rows)
+            yield from self._forget_payloads(state, but=basis.result)
 
-    def _forget_payloads(self, state: WorkflowState, rows: Rows) -> Handled:
+    def _forget_payloads(self, state: WorkflowState, but: TaskFinished | None = None) -> Handled:
+        """Delete what is stored beside a row; the result in hand was not stored."""
         row_key = state.workflow_id.encode()
-        for key in (row_key, *(row_key + b"/" + t.task_id.encode() for t in state.tasks)):
-            if rows.get(self._payloads, key) is not None:
-                yield Outbound(self._payloads, key, None)
+        yield Outbound(self._payloads, row_key, None)
+        for task in state.tasks:
+            if task.status in _STORED and not (but and but.task_id == task.task_id):
+                yield Outbound(self._payloads, row_key + b"/" + task.task_id.encode(), None)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -295,4 +300,4 @@ class _Basis:
 
     @property
     def cause(self) -> str:
-        return envelope.read(self.record.headers).id or self.record.position
+        return envelope.value_of(self.record.headers, "ce_id") or self.record.position

@@ -95,6 +95,8 @@ class Worker:
         meter.count("crewstream_tasks_total", project=project, status=outcome.status)
         meter.observe("crewstream_task_queue_seconds", queued_s, project=project)
         meter.observe("crewstream_task_seconds", ran_s, project=project)
+        if not usage.llm_calls:
+            return
         for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             meter.count("crewstream_tokens_total", tokens, project=project, direction=direction)
         meter.count("crewstream_cost_usd_total", float(usage.cost_usd), project=project)
