@@ -6,13 +6,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from crewstream_agents.remote import Remote, RunnerDied
 from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
-from crewstream_agents.spec import CrewOutcome, Failure, Status
+from crewstream_agents.spec import CrewOutcome, Failure
+from crewstream_agents.ticket import (
+    CANCELLED,
+    DIED,
+    PoolClosed,
+    PoolLimits,
+    Ticket,
+    Withdrawn,
+    unfinished,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,46 +35,6 @@ DEADLINE_MARGIN_S: Final = 0.5
 
 LONGEST_PAUSE_S: Final = 5.0
 """Between two tries to start a runner, when each one dies at once."""
-
-_DIED = Failure("runner.died", "The runner process died in every try.", retryable=True)
-_CANCELLED = Failure("task.cancelled", "The run was cancelled.")
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """When a runner is not fit any more, and how long things may take."""
-
-    heartbeat_s: float = 1.0
-    hung_after_s: float = 30.0
-    """Without a heartbeat, while it has runs. The stock loop can block for seconds."""
-    max_rss_bytes: int = 1_500_000_000
-    max_runs: int = 5_000
-    stop_grace_s: float = 5.0
-    """From a cancellation or deadline to the end of the run."""
-    drain_s: float = 300.0
-    """How long a runner that is to be replaced may take over the runs that it has."""
-    max_starts: int = 3
-    """Of one run, when runners die under it."""
-
-
-class PoolClosed(Exception):
-    """The pool is closing; the run was not finished and may be run elsewhere."""
-
-
-class _Withdrawn(Exception):
-    """The run was cancelled before it had a runner."""
-
-
-@dataclass(slots=True)
-class _Ticket:
-    """A run that the pool has taken on."""
-
-    task: CrewTask
-    caller: asyncio.Task[CrewOutcome] | None
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    remote: Remote | None = None
-    cancelled: bool = False
-    waiting: asyncio.Future[None] | None = None
 
 
 class RunnerPool:
@@ -93,7 +60,7 @@ class RunnerPool:
         self._spawner = Spawner(settings)
         self._serving: list[Remote] = []
         self._leaving: dict[Remote, float] = {}
-        self._tickets: dict[str, _Ticket] = {}
+        self._tickets: dict[str, Ticket] = {}
         self._queue: deque[asyncio.Future[None]] = deque()
         self._short = asyncio.Event()
         self._apart = asyncio.Semaphore(runners)
@@ -120,7 +87,7 @@ class RunnerPool:
         """
         if task.assignment_id in self._tickets:
             raise ValueError(f"assignment {task.assignment_id} is being run already")
-        ticket = _Ticket(task, asyncio.current_task())
+        ticket = Ticket(task, asyncio.current_task())
         self._tickets[task.assignment_id] = ticket
         try:
             return await self._run(ticket)
@@ -170,26 +137,26 @@ class RunnerPool:
         """Process ids of the runners that take new runs."""
         return [remote.pid for remote in self._serving]
 
-    async def _run(self, ticket: _Ticket) -> CrewOutcome:
+    async def _run(self, ticket: Ticket) -> CrewOutcome:
         for start in range(1, self._limits.max_starts + 1):
             try:
                 if 1 < start == self._limits.max_starts:
                     return await self._alone(ticket)
                 remote = await self._slot(ticket)
                 return await self._attempt(ticket, remote)
-            except _Withdrawn:
-                return _unfinished(ticket, _CANCELLED)
+            except Withdrawn:
+                return unfinished(ticket, CANCELLED)
             except RunnerDied:
                 logger.warning("runner died under %s, start %d", ticket.task.assignment_id, start)
                 if self._closed:
                     raise PoolClosed from None
-        return _unfinished(ticket, _DIED)
+        return unfinished(ticket, DIED)
 
-    async def _alone(self, ticket: _Ticket) -> CrewOutcome:
+    async def _alone(self, ticket: Ticket) -> CrewOutcome:
         """The last try, in a runner of its own: whoever kills runners takes nobody else along."""
         async with self._apart:
             if ticket.cancelled:
-                raise _Withdrawn
+                raise Withdrawn
             try:
                 remote = await self._connect()
             except (OSError, SpawnFailed) as error:
@@ -198,7 +165,7 @@ class RunnerPool:
             self._leaving[remote] = time.monotonic() + longest_s
             return await self._attempt(ticket, remote)
 
-    async def _attempt(self, ticket: _Ticket, remote: Remote) -> CrewOutcome:
+    async def _attempt(self, ticket: Ticket, remote: Remote) -> CrewOutcome:
         deadline_s = ticket.task.deadline_s
         ticket.remote = remote
         try:
@@ -206,12 +173,12 @@ class RunnerPool:
                 outcome = await remote.run(ticket.task)
         except TimeoutError:
             message = f"The run did not end within its {deadline_s:g} s."
-            return _unfinished(ticket, Failure("task.timeout", message, retryable=True))
+            return unfinished(ticket, Failure("task.timeout", message, retryable=True))
         self._pause_s = 0.0
         return outcome
 
-    async def _slot(self, ticket: _Ticket) -> Remote:
-        """The least loaded runner with a free slot. Raises _Withdrawn when the run is cancelled."""
+    async def _slot(self, ticket: Ticket) -> Remote:
+        """The least loaded runner with a free slot. Raises Withdrawn when the run is cancelled."""
         while not ticket.cancelled:
             if self._closed:
                 raise PoolClosed
@@ -222,7 +189,7 @@ class RunnerPool:
             ticket.waiting = asyncio.get_running_loop().create_future()
             self._queue.append(ticket.waiting)
             await ticket.waiting
-        raise _Withdrawn
+        raise Withdrawn
 
     def _wake(self) -> None:
         """Let as many waiting runs look again as there are slots; all of them when closing."""
@@ -231,11 +198,11 @@ class RunnerPool:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _give_up(self, ticket: _Ticket, remote: Remote) -> None:
+    def _give_up(self, ticket: Ticket, remote: Remote) -> None:
         """A run that did not obey its cancellation: its caller waits no longer."""
         ended = remote.runs.get(ticket.task.assignment_id)
         if ended is not None and not ended.done() and ticket.remote is remote:
-            ended.set_result(_unfinished(ticket, _CANCELLED))
+            ended.set_result(unfinished(ticket, CANCELLED))
 
     async def _connect(self) -> Remote:
         remote = await Remote.connect(*await self._spawner.spawn())
@@ -313,15 +280,3 @@ class RunnerPool:
             remote.kill()
             if remote.gone.is_set():
                 del self._leaving[remote]
-
-
-def _unfinished(ticket: _Ticket, failure: Failure) -> CrewOutcome:
-    """The outcome of a run that cannot tell how it went."""
-    status = Status.CANCELLED if failure is _CANCELLED else Status.FAILED
-    return CrewOutcome(
-        assignment_id=ticket.task.assignment_id,
-        status=status,
-        started_at=ticket.began_at,
-        finished_at=datetime.now(UTC),
-        failure=failure,
-    )

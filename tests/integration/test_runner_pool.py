@@ -15,8 +15,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from crewstream_agents.pool import PoolClosed, PoolLimits, RunnerPool
+from crewstream_agents.pool import RunnerPool
 from crewstream_agents.spec import CrewTask, Status
+from crewstream_agents.ticket import PoolClosed, PoolLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -123,24 +123,28 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
         **common,
     )
     for call in outcome.calls:
-        yield Measured(
-            event_id=measurement_id(task.assignment_id, call.operation, call.sequence),
-            occurred_at=call.started_at + timedelta(milliseconds=call.duration_ms),
-            operation=Operation(call.operation),
-            status=MeasuredStatus.ERROR if call.error_type else MeasuredStatus.OK,
-            error_type=call.error_type,
-            agent=call.agent,
-            tool=call.tool,
-            provider=call.provider,
-            model=call.model,
-            duration_ms=call.duration_ms,
-            input_tokens=call.usage.input_tokens,
-            output_tokens=call.usage.output_tokens,
-            cached_tokens=call.usage.cached_tokens,
-            cost_usd=call.usage.cost_usd,
-            attributes=dict(call.attributes),
-            **common,
-        )
+        yield _call(task, call, common)
+
+
+def _call(task: TaskAssigned, call: spec.Call, common: dict[str, Any]) -> Measured:
+    return Measured(
+        event_id=measurement_id(task.assignment_id, call.operation, call.sequence),
+        occurred_at=call.started_at + timedelta(milliseconds=call.duration_ms),
+        operation=Operation(call.operation),
+        status=MeasuredStatus.ERROR if call.error_type else MeasuredStatus.OK,
+        error_type=call.error_type,
+        agent=call.agent,
+        tool=call.tool,
+        provider=call.provider,
+        model=call.model,
+        duration_ms=call.duration_ms,
+        input_tokens=call.usage.input_tokens,
+        output_tokens=call.usage.output_tokens,
+        cached_tokens=call.usage.cached_tokens,
+        cost_usd=call.usage.cost_usd,
+        attributes=dict(call.attributes),
+        **common,
+    )
 
 
 def _failure(failure: spec.Failure) -> Failure:
