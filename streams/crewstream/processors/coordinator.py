@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from crewstream import topology
 from crewstream.contracts import envelope
@@ -43,6 +44,7 @@ MOST_RECORD_BYTES = 8 * 1024 * 1024 - 64 * 1024
 Handled = Iterator[Outbound]
 # What a task in these states brought is stored, for those after it and for the result.
 _STORED = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED})
+Taken = WorkflowRequested | WorkflowCommanded | WorkflowSignalled | TaskFinished
 Emitted = TaskAssigned | TaskFinished | WorkflowFinished | Measured
 _log = logging.getLogger(__name__)
 
@@ -65,18 +67,21 @@ class Coordinator:
         self._letters = topics.full(topology.DEAD_LETTERS)
         self._partitions = topics.partitions(self._state)
         self._requests = {topics.full(topology.REQUESTS, p): p for p in topics.projects}
-        self._handlers: dict[str, Callable[[Inbound, Rows], Handled]] = {
-            self._results_topic: self._result,
-            topics.full(topology.COMMANDS): self._command,
-            self._signals: self._signal,
-            **dict.fromkeys(self._requests, self._request),
+        self._handlers: dict[str, tuple[type[Taken], Callable[[Any, Inbound, Rows], Handled]]] = {
+            self._results_topic: (TaskFinished, self._result),
+            topics.full(topology.COMMANDS): (WorkflowCommanded, self._command),
+            self._signals: (WorkflowSignalled, self._signal),
+            **dict.fromkeys(self._requests, (WorkflowRequested, self._request)),
         }
         self._states = Recent(codec, WorkflowState)
 
     def handle(self, record: Inbound, rows: Rows) -> Sequence[Outbound]:
         """What must be sent because of a record, in order; rows of the tables last."""
+        model, handle = self._handlers[record.topic]
         try:
-            return list(self._handlers[record.topic](record, rows))
+            event = self._codec.decode(record.value, model)
+            moved = self._misplaced(record, event.workflow_id)
+            return [moved] if moved else list(handle(event, record, rows))
         except Invalid as error:
             self._meter.count("crewstream_dead_letters_total", topic=record.topic)
             told = telling.letter(record.position, record.key, record.headers, error)
@@ -103,13 +108,9 @@ class Coordinator:
 
     # -- one handler a kind of record ------------------------------------------------------------
 
-    def _request(self, record: Inbound, rows: Rows) -> Handled:
-        request = self._codec.decode(record.value, WorkflowRequested)
+    def _request(self, request: WorkflowRequested, record: Inbound, rows: Rows) -> Handled:
         # Without a usable id there is no row: the rejection is named by the position instead.
-        named = 0 < len(request.workflow_id) <= MOST_NAME
-        if named and (moved := self._misplaced(record, request.workflow_id)):
-            yield moved
-            return
+        named = _names_a_row(request.workflow_id)
         digest = content_digest(request)
         if named and (known := self._find(rows, request.workflow_id)):
             if known.request_sha256 != digest:
@@ -128,11 +129,7 @@ class Coordinator:
         if named:
             yield self._stored(state)
 
-    def _result(self, record: Inbound, rows: Rows) -> Handled:
-        result = self._codec.decode(record.value, TaskFinished)
-        if moved := self._misplaced(record, result.workflow_id):
-            yield moved
-            return
+    def _result(self, result: TaskFinished, record: Inbound, rows: Rows) -> Handled:
         before = self._find(rows, result.workflow_id)
         if before is None:  # early: its assignment comes again, and with it the result
             return
@@ -147,11 +144,7 @@ class Coordinator:
             yield Outbound(self._payloads, key, record.value)
         yield self._stored(after)
 
-    def _command(self, record: Inbound, rows: Rows) -> Handled:
-        asked = self._codec.decode(record.value, WorkflowCommanded)
-        if moved := self._misplaced(record, asked.workflow_id):
-            yield moved
-            return
+    def _command(self, asked: WorkflowCommanded, record: Inbound, rows: Rows) -> Handled:
         before = self._find(rows, asked.workflow_id)
         if before is None:
             raise UnknownWorkflow(asked.workflow_id)
@@ -160,11 +153,7 @@ class Coordinator:
             yield from self._follow(before, after, _Basis(record, after.project_id), rows)
             yield self._stored(after)
 
-    def _signal(self, record: Inbound, rows: Rows) -> Handled:
-        signal = self._codec.decode(record.value, WorkflowSignalled)
-        if moved := self._misplaced(record, signal.workflow_id):
-            yield moved
-            return
+    def _signal(self, signal: WorkflowSignalled, record: Inbound, rows: Rows) -> Handled:
         before = self._find(rows, signal.workflow_id)
         if before is None or signal.signal != Signal.TIMER_FIRED or signal.due_at is None:
             return
@@ -265,6 +254,8 @@ class Coordinator:
         A producer may have chosen another key, or (as librdkafka does by default) another
         partitioner; both cost one extra hop.
         """
+        if not _names_a_row(workflow_id):
+            return None
         key = workflow_id.encode()
         partition = partition_for(key, self._partitions)
         if record.key == key and record.partition == partition:
@@ -301,3 +292,7 @@ class _Basis:
     @property
     def cause(self) -> str:
         return envelope.value_of(self.record.headers, "ce_id") or self.record.position
+
+
+def _names_a_row(workflow_id: str) -> bool:
+    return 0 < len(workflow_id) <= MOST_NAME
