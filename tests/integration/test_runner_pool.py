@@ -217,10 +217,11 @@ async def test_runners_are_recycled_and_closing_hands_runs_back() -> None:
             seen.update(pool.pids)
             await asyncio.sleep(0.1)
         await until(lambda: bool(pool.pids))
-        quick = asyncio.create_task(pool.run(task("quick", latency_s=0.3)))
+        # Long enough to be seen under way on a busy machine, short enough for the grace time.
+        quick = asyncio.create_task(pool.run(task("quick", latency_s=2.0)))
         slow = asyncio.create_task(pool.run(task("slow", latency_s=60)))
         await until(lambda: pool.free == 0)
-        await pool.close(1.0)
+        await pool.close(5.0)
         with pytest.raises(PoolClosed):
             await slow
         with pytest.raises(PoolClosed):
