@@ -27,7 +27,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 lock: setup  ## Resolve anew: hashes, no addresses
 	$(UV) pip compile --quiet --universal --all-extras --group dev --generate-hashes --no-header pyproject.toml -o requirements.lock
 
-codegen: setup  ## Models and settings table from what they are made of
+codegen: setup  ## Models of the events, anew from schemas/avro
 	$(RUN)crewstream schemas generate
 
 demo: setup  ## The main job, end to end, on this machine
