@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ import yaml
 from crewstream_agents.spec import CrewDescription, ProjectDescription, TaskDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 GROUP: Final = "crewstream.projects"
 """The entry point group: each entry names a module whose `PROJECT` is a Project."""
@@ -26,11 +26,32 @@ class InvalidProject(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A business and its crews. `crews`: crew name -> `module:ClassName` of its @CrewBase class."""
+    """A business and its crews. `crews`: crew name -> `module:ClassName` of its @CrewBase class.
+
+    `external_tools` names the tools that have an effect outside, beside those that say so by an
+    attribute `external = True`: such a call is never made again unknowingly.
+    """
 
     project_id: str
     title: str
     crews: Mapping[str, str]
+    external_tools: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What a file in a project's `schedules/` says; `name` is that of the file.
+
+    `request` is a workflow's, in any of the forms that are taken, `cron` has five fields and is
+    read in `timezone`, `missed` is latest, skip or all.
+    """
+
+    name: str
+    cron: str
+    request: Mapping[str, Any]
+    timezone: str = "UTC"
+    missed: str = "latest"
+    enabled: bool = True
 
 
 def projects() -> Mapping[str, Project]:
@@ -57,6 +78,16 @@ def describe(project: Project) -> ProjectDescription:
     """
     crews = [_describe_crew(project, name, target) for name, target in project.crews.items()]
     return ProjectDescription(project.project_id, project.title, crews)
+
+
+def schedules(project: Project) -> Sequence[Schedule]:
+    """The schedules of a project: `schedules/*.yaml` beside its crews' modules, by name.
+
+    Raises InvalidProject when a file is not as Schedule wants it.
+    """
+    folders = {_folder(crew_target(project, crew)[0], crew) for crew in project.crews}
+    files = [path for folder in folders for path in folder.glob("schedules/*.yaml")]
+    return [_schedule(path) for path in sorted(files, key=lambda path: path.stem)]
 
 
 def crew_target(project: Project, crew: str) -> tuple[str, str]:
@@ -140,10 +171,32 @@ def _read(folder: Path, name: str) -> Mapping[str, Mapping[str, Any]]:
             f"{folder / name} is missing, and so is config/{name}: write the crew's {name} there, "
             "in CrewAI's own format"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InvalidProject(f"{path} is not YAML: {error}") from error
+    content = _yaml(path)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InvalidProject(f"{path} has to map each name to a mapping of its fields")
     return content
+
+
+def _schedule(path: Path) -> Schedule:
+    content = _yaml(path)
+    if not isinstance(content, dict):
+        raise InvalidProject(f"{path} has to be a mapping: cron, request, and what else it says")
+    known = {field.name: field for field in fields(Schedule) if field.name != "name"}
+    needed = {name for name, field in known.items() if field.default is MISSING}
+    if unlike := (content.keys() - known.keys()) | (needed - content.keys()):
+        raise InvalidProject(
+            f"{path}: {', '.join(sorted(map(str, unlike)))} is unknown, or missing: it has to have "
+            f"{', '.join(sorted(needed))}, and may have {', '.join(sorted(known.keys() - needed))}"
+        )
+    kinds = {"request": dict, "enabled": bool}
+    for name, value in content.items():
+        if not isinstance(value, kind := kinds.get(name, str)):
+            raise InvalidProject(f"{path}: {name} has to be a {kind.__name__}, not {value!r}")
+    return Schedule(path.stem, **content)
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InvalidProject(f"{path} is not YAML: {error}") from error

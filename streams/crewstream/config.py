@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Copies of every topic, instead of those in topics.yaml; 1 on one broker.",
     )
+    topics: Path | None = Field(
+        default=None, description="The installation's own topics.yaml; empty: the one that ships."
+    )
 
     # Not REDIS_URL: CrewAI takes that one for its own storage.
     redis_url: SecretStr = Field(
@@ -135,6 +138,11 @@ class Settings(BaseSettings):
         description="Folder in which `crewstream up` keeps its data; empty: the user's data home.",
     )
 
+    limits: Path | None = Field(
+        default=None,
+        description="File of limits for tenants and projects (limits.yaml); empty: no limits.",
+    )
+
     worker_runs: Literal["crews", "echo"] = Field(
         default="crews",
         description="What a worker runs; echo answers at once, to measure everything but crews.",
@@ -150,9 +158,12 @@ class Settings(BaseSettings):
         default=16, ge=1, description="Crews that one runner runs at once."
     )
     worker_window: int = Field(
-        default=500,
+        default=20_000,
         ge=1,
-        description="Assignments that a worker holds undone, a partition, to choose from.",
+        description="Assignments that a worker holds undone, to choose from.",
+    )
+    worker_window_mib: int = Field(
+        default=64, ge=1, description="The same in MiB: the first limit that is met."
     )
     worker_grace_s: float = Field(
         default=30.0,

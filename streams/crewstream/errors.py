@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 
 class CrewstreamError(Exception):
@@ -55,6 +56,13 @@ class TooLarge(Invalid):
 
 class InvalidRequest(Invalid):
     """A workflow request cannot be read."""
+
+
+class InvalidSchedule(Invalid):
+    """A schedule cannot be taken as it is defined."""
+
+    def __init__(self, schedule_id: str, faults: Sequence[str]) -> None:
+        super().__init__(f"schedule {schedule_id[:200]!r}: " + "; ".join(faults))
 
 
 class SchemaConflict(Invalid):

@@ -50,6 +50,8 @@ class Inbound:
             failed_at=datetime.now(UTC),
         )
         value = self.value
+        if value is None and self.key is None:
+            value = b""  # what has neither cannot be sent
         if value is not None and len(value) > MOST_LETTER_BYTES:
             headers.append(("x-dlq-truncated", str(len(value)).encode()))
             value = value[:MOST_LETTER_BYTES]

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from crewstream.contracts.events import (
+    AfterRequest,
     Coordination,
     FailurePolicy,
     Priority,
@@ -67,7 +69,13 @@ def _as_json(inputs: object) -> str:
     return inputs if isinstance(inputs, str) else text
 
 
+def _as_after(given: object) -> object:
+    """A workflow to wait for may be given by its id alone."""
+    return {"workflow_id": given} if isinstance(given, str) else given
+
+
 Inputs = Annotated[str, BeforeValidator(_as_json)]
+After = Annotated[AfterRequest, BeforeValidator(_as_after)]
 
 
 class Shape(BaseModel):
@@ -87,6 +95,11 @@ class Form(Shape):
     failure_policy: FailurePolicy = FailurePolicy.FAIL
     deadline_s: float = 0.0
     inputs: Inputs = "{}"
+    after: tuple[After, ...] = ()
+    after_timeout_s: float = 0.0
+    not_before: AwareDatetime | None = None
+    max_tokens: int = 0
+    max_cost_usd: Annotated[Decimal, Field(max_digits=18, decimal_places=9)] = Decimal(0)
 
     def _event(self, tenant: str, now: datetime, unique: str, **own: Any) -> WorkflowRequested:
         kind = own["workflow_type"] or own["project_id"]
@@ -98,6 +111,11 @@ class Form(Shape):
             failure_policy=self.failure_policy,
             deadline_s=self.deadline_s,
             inputs=self.inputs,
+            after=self.after,
+            after_timeout_s=self.after_timeout_s,
+            not_before=self.not_before,
+            max_tokens=self.max_tokens,
+            max_cost_usd=self.max_cost_usd,
             **own,
         )
 
@@ -114,6 +132,7 @@ class NativeForm(Form):
     project_id: str
     workflow_type: str = ""
     coordination: Coordination = Coordination.DEPENDENCIES
+    schedule_id: str = ""
     tasks: tuple[NativeTask, ...]
 
     def event(self, tenant: str, now: datetime, unique: str) -> WorkflowRequested:
@@ -125,6 +144,7 @@ class NativeForm(Form):
             project_id=self.project_id,
             workflow_type=self.workflow_type,
             coordination=self.coordination,
+            schedule_id=self.schedule_id,
             tasks=tuple(TaskRequest(**task.model_dump()) for task in self.tasks),
         )
 

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 
 REQUESTS = "{project}.workflow.requests"
 COMMANDS = "workflow.commands"
+SCHEDULES = "schedules"
 SIGNALS = "workflow.signals"
 TASKS = "{project}.tasks"
+CANCELLATIONS = "task.cancellations"
 RESULTS = "task.results"
 STATE = "workflow.state"
 PAYLOADS = "workflow.payloads"
+WATCHES = "workflow.watches"
+ADMISSION = "workflow.admission"
+SCHEDULE_STATE = "workflow.schedules"
 FINISHED = "{project}.workflow.results"
 METRICS = "metrics"
 CATALOGUE = "catalogue"
@@ -33,12 +38,17 @@ class Processor:
 
 COORDINATOR = Processor(
     "coordinator",
-    reads=(REQUESTS, COMMANDS, SIGNALS, RESULTS),
-    # Requests, commands and results that stand in a wrong partition take one more hop.
-    writes=(TASKS, FINISHED, METRICS, DEAD_LETTERS, REQUESTS, COMMANDS, SIGNALS, RESULTS),
-    tables=(STATE, PAYLOADS),
+    reads=(REQUESTS, COMMANDS, SCHEDULES, SIGNALS, RESULTS),
+    # What stands in a wrong partition takes one more hop; a schedule asks for workflows.
+    writes=(
+        *(TASKS, CANCELLATIONS, FINISHED, METRICS, DEAD_LETTERS),
+        *(REQUESTS, COMMANDS, SCHEDULES, SIGNALS, RESULTS),
+    ),
+    tables=(STATE, PAYLOADS, WATCHES, ADMISSION, SCHEDULE_STATE),
 )
-WORKER = Processor("worker", reads=(TASKS,), writes=(RESULTS, METRICS, CATALOGUE, DEAD_LETTERS))
+WORKER = Processor(
+    "worker", reads=(TASKS, CANCELLATIONS), writes=(RESULTS, METRICS, CATALOGUE, DEAD_LETTERS)
+)
 PROJECTOR = Processor("projector", reads=(STATE,), writes=())
 RECORDER = Processor("recorder", reads=(METRICS, STATE, DEAD_LETTERS), writes=())
 

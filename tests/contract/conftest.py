@@ -28,6 +28,7 @@ _PRIMITIVES: dict[str, SearchStrategy[Any]] = {
     "long": st.integers(-(2**63), 2**63 - 1),
     "double": st.floats(allow_nan=False),
     "string": st.text(max_size=200),
+    "bytes": st.binary(max_size=50),
 }
 _LOGICAL: dict[str, SearchStrategy[Any]] = {
     "timestamp-micros": st.datetimes(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMAS = Schemas.load().current
 TABLES = {"events": "Measured", "transitions": "WorkflowState"}
+# Requests and results as bytes: for the coordinator alone, of no use in a query.
+WITHOUT_COLUMN = {"transitions": {"payloads"}, "events": set[str]()}
 
 # Avro -> the columns that hold every value of it as it is. Anything else is refused, above all what
 # ClickHouse would store wrongly and say nothing: double -> Decimal, a timestamp of another scale,
@@ -124,7 +126,9 @@ async def test_every_field_has_a_column_that_holds_it(
     columns: Mapping[str, Mapping[str, str]],
 ) -> None:
     wrong = {t: mismatches(SCHEMAS[record], columns[t]) for t, record in TABLES.items()}
-    assert wrong == {"events": [], "transitions": []}
+    assert wrong == {
+        table: [f"{name}: no column" for name in names] for table, names in WITHOUT_COLUMN.items()
+    }
 
 
 async def test_every_table_knows_where_its_rows_came_from(
@@ -166,8 +170,8 @@ async def test_a_column_of_the_wrong_shape_is_named(
     schema = copy.deepcopy(SCHEMAS["WorkflowState"])
     (tasks,) = [field for field in schema["fields"] if field["name"] == "tasks"]
     del tasks["type"]["items"]["fields"][0]
-    (line,) = mismatches(schema, columns["transitions"])
-    assert line.startswith("tasks: ")
+    found = mismatches({"fields": [tasks]}, columns["transitions"])
+    assert [line.partition(":")[0] for line in found] == ["tasks"]
 
 
 async def test_a_field_without_a_column_is_named(

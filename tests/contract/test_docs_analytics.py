@@ -13,8 +13,13 @@ ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "analytics.md").read_text("utf-8")
 TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS \{db\}\.(\w+) .*?\n\((.*?)\n\)", re.DOTALL)
 COLUMN = re.compile(r"^    (?!INDEX)(\w+) [A-Z]", re.MULTILINE)
+ALTER = re.compile(r"ALTER TABLE \{db\}\.(\w+) (.*?);\n", re.DOTALL)
+ADDED = re.compile(r"ADD COLUMN IF NOT EXISTS (\w+) [A-Z].*? AFTER (\w+)[,;\n]", re.DOTALL)
 SQL = "\n".join(each.sql for each in migrations.migrations())
 TABLES = {name: COLUMN.findall(body) for name, body in TABLE.findall(SQL)}
+for changed, changes in ALTER.findall(SQL):
+    for added, before in ADDED.findall(changes):
+        TABLES[changed].insert(TABLES[changed].index(before) + 1, added)
 
 
 def section(table: str) -> str:

@@ -12,12 +12,14 @@ from crewstream import meters
 from crewstream.contracts import envelope
 from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
-from crewstream.domain import plan
 from crewstream.errors import Undecodable
 from crewstream.runtime import leave
 
 ROOT = Path(__file__).parents[2]
-CODE = re.compile(r"(approval|crew|guardrail|inputs|llm|output|runner|task|tool|workflow)\.[a-z_]+")
+STREAMS = ROOT / "streams" / "crewstream"
+CODE = re.compile(
+    r"(after|approval|budget|crew|guardrail|inputs|llm|output|run|runner|task|tool|workflow)\.[a-z_]+"
+)
 
 Rows = Iterable[Iterable[str]]
 
@@ -72,9 +74,15 @@ def topics_table() -> str:
 
 def schemas_table() -> str:
     schemas = Schemas.load()
+    # In the order of their first ids, so that a new version leaves a record where it is.
+    records = dict.fromkeys(schemas.by_id[known].record for known in sorted(schemas.by_id))
     rows = [
-        (f"[{name}](../schemas/avro/{name}.avsc)", str(schemas.id_of(name)), str(schema["doc"]))
-        for name, schema in sorted(schemas.current.items(), key=lambda at: schemas.id_of(at[0]))
+        (
+            f"[{name}](../schemas/avro/{name}.avsc)",
+            str(schemas.id_of(name)),
+            str(schemas.current[name]["doc"]),
+        )
+        for name in records
     ]
     return table(("record", "id", "about"), rows)
 
@@ -133,27 +141,36 @@ def strings(path: Path) -> set[str]:
     return {value for value in constants if isinstance(value, str)}
 
 
-def test_the_table_of_faults_is_what_requests_are_rejected_for() -> None:
-    source = strings(Path(plan.__file__))
-    wanted = {
-        each
-        for each in source
-        if re.fullmatch(r"(workflow|project|tenant|tasks?|inputs)\.[a-z_]+", each)
+def faults_in(path: Path) -> set[str]:
+    """Codes that a module makes faults of: `Fault(code=…)`."""
+    return {
+        keyword.value.value
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "code"
+        and isinstance(keyword.value, ast.Constant)
+        and isinstance(keyword.value.value, str)
     }
-    # Four more are put together of scope and kind.
-    wanted |= {"workflow.unknown_project"}
+
+
+def test_the_table_of_faults_is_what_requests_are_rejected_for() -> None:
+    modules = [STREAMS / "processors/coordinator/workflows.py", *(STREAMS / "domain").glob("*.py")]
+    wanted = {code for module in modules for code in faults_in(module)}
+    # More are put together of scope and kind, or come with their place.
+    wanted |= {"workflow.unknown_project", "task.invalid_id", "task.duplicate_id"}
     wanted |= {f"task.unknown_{kind}" for kind in ("crew", "type", "dependency")}
     assert first_column("docs/contracts.md", "faults") == wanted
 
 
 def test_the_table_of_failures_is_what_the_code_can_say() -> None:
-    streams = ROOT / "streams" / "crewstream"
-    files = [
-        *(ROOT / "agents" / "crewstream_agents").glob("*.py"),
-        streams / "processors/worker.py",
-    ]
-    files += [each for each in (streams / "domain").glob("*.py") if each.name != "plan.py"]
-    said = {each for file in files for each in strings(file) if CODE.fullmatch(each)}
+    agents = ROOT / "agents" / "crewstream_agents"
+    files = [*agents.glob("*.py"), *(agents / "journal").glob("*.py")]
+    files += [STREAMS / "processors/worker.py", STREAMS / "processors/coordinator/workflows.py"]
+    files += [each for each in (STREAMS / "domain").glob("*.py") if each.name != "plan.py"]
+    said = {
+        each for file in files for each in strings(file) - faults_in(file) if CODE.fullmatch(each)
+    }
     # Not a failure: an attribute of a measurement.
     assert first_column("docs/contracts.md", "failures") == said - {"workflow.status"}
 

@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from crewstream.contracts import codegen, events
 from crewstream.contracts.avsc import named_types
-from crewstream.contracts.record import Record
+from crewstream.contracts.codec import Codec
+from crewstream.contracts.record import Record, trusted
 from crewstream.contracts.shipped import shipped
+from crewstream.errors import Invalid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
+
     from crewstream.contracts.schemas import Schemas
 
 
@@ -64,3 +72,32 @@ def test_a_changed_record_is_what_pydantic_would_have_made() -> None:
     assert hash(changed) == hash(failure.model_copy(update={"message": "c"}))
     slots = {"__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"}
     assert set(BaseModel.__slots__) == slots, "pydantic keeps more in a model than we fill"
+
+
+@pytest.mark.parametrize("record", ["Measured", "TaskAssigned", "WorkflowFinished"])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_trusted_record_is_what_pydantic_would_have_made(
+    record: str, any_event: Callable[[str], SearchStrategy[Record]], data: st.DataObject
+) -> None:
+    """With all of its fields, and with those alone that have no default."""
+    event = data.draw(any_event(record))
+    model = type(event)
+    required = {n: v for n, v in event.__dict__.items() if model.model_fields[n].is_required()}
+    for fields in (event.__dict__, required):
+        made, validated = trusted(model)(**fields), model(**fields)
+        assert made == validated
+        assert made.model_dump() == validated.model_dump()
+        assert made.model_copy() == validated
+
+
+def test_a_trusted_record_without_a_field_that_it_needs_cannot_be_written(schemas: Schemas) -> None:
+    incomplete: Any = trusted(events.TaskRequest)
+    with pytest.raises(Invalid, match="TaskRequest"):
+        Codec(schemas).encode(incomplete(task_id="a"))
+
+
+def test_a_trusted_record_is_frozen_as_well() -> None:
+    failure = trusted(events.Failure)(error_type="a", message="b")
+    with pytest.raises(ValidationError, match="frozen"):
+        failure.message = "c"

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from crewstream.adapters.registry import Registry
 from crewstream.adapters.registry_face import face
 from crewstream.contracts.codec import Codec
+from crewstream.contracts.schemas import FIRST_ID
 from crewstream.errors import Misconfigured, SchemaConflict, Undecodable, Unreachable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from crewstream.contracts.schemas import Schemas
     from crewstream.contracts.topics import Topics
 
+RECORD = "WorkflowRequested"
 SUBJECT = "crewstream.bizoholic.workflow.requests-value"
 
 
@@ -52,26 +54,31 @@ async def test_the_face_lists_every_subject_of_every_project(
     assert subjects == sorted(f"{topic.name}-value" for topic in topics.all() if topic.record)
 
 
-@pytest.mark.parametrize("version", ["1", "latest", "-1"])
+@pytest.mark.parametrize("latest", ["latest", "-1"])
 async def test_the_face_shows_versions(
-    http: aiohttp.ClientSession, schemas: Schemas, version: str
+    http: aiohttp.ClientSession, schemas: Schemas, latest: str
 ) -> None:
-    found = await told(await http.get(f"subjects/{SUBJECT}/versions/{version}"))
-    assert json.loads(found.pop("schema")) == schemas.current["WorkflowRequested"]
-    assert found == {"subject": SUBJECT, "version": 1, "id": 1001}
-    assert await told(await http.get(f"subjects/{SUBJECT}/versions")) == [1]
+    released = schemas.history[RECORD]
+    found = await told(await http.get(f"subjects/{SUBJECT}/versions/{latest}"))
+    assert json.loads(found.pop("schema")) == schemas.current[RECORD]
+    expected = {"subject": SUBJECT, "version": len(released), "id": schemas.id_of(RECORD)}
+    assert found == expected
+    first = await told(await http.get(f"subjects/{SUBJECT}/versions/1"))
+    assert (json.loads(first["schema"]), first["id"]) == (released[0], FIRST_ID)
+    numbers = [n for n, _ in enumerate(released, 1)]
+    assert await told(await http.get(f"subjects/{SUBJECT}/versions")) == numbers
 
 
 async def test_the_face_shows_schemas_by_id(http: aiohttp.ClientSession, schemas: Schemas) -> None:
-    schema = schemas.current["WorkflowRequested"]
-    assert json.loads((await told(await http.get("schemas/ids/1001")))["schema"]) == schema
-    assert await told(await http.get("schemas/ids/1001/schema")) == schema
+    (schema, *_), by_id = schemas.history[RECORD], f"schemas/ids/{FIRST_ID}"
+    assert json.loads((await told(await http.get(by_id)))["schema"]) == schema
+    assert await told(await http.get(f"{by_id}/schema")) == schema
     assert await told(await http.get(f"subjects/{SUBJECT}/versions/1/schema")) == schema
-    assert await told(await http.get("schemas/ids/1001/subjects")) == [
+    assert await told(await http.get(f"{by_id}/subjects")) == [
         SUBJECT,
         "crewstream.coreldove.workflow.requests-value",
     ]
-    users = await told(await http.get("schemas/ids/1001/versions"))
+    users = await told(await http.get(f"{by_id}/versions"))
     assert users[0] == {"subject": SUBJECT, "version": 1}
     assert await told(await http.get("schemas/types")) == ["AVRO"]
 
@@ -104,10 +111,13 @@ async def test_what_is_not_there_has_confluents_code(
 async def test_a_serialiser_that_registers_what_is_there_is_answered(
     http: aiohttp.ClientSession, schemas: Schemas
 ) -> None:
-    body = {"schema": json.dumps(schemas.current["WorkflowRequested"], sort_keys=True)}
-    again = await http.post(f"subjects/{SUBJECT}/versions", json=body)
-    assert (again.status, await told(again)) == (200, {"id": 1001})
-    assert (await told(await http.post(f"subjects/{SUBJECT}", json=body)))["version"] == 1
+    for version, schema in enumerate(schemas.history[RECORD], 1):
+        body = {"schema": json.dumps(schema, sort_keys=True)}
+        again = await http.post(f"subjects/{SUBJECT}/versions", json=body)
+        there = await told(await http.post(f"subjects/{SUBJECT}", json=body))
+        assert (again.status, await told(again)) == (200, {"id": there["id"]})
+        assert schemas.by_id[there["id"]].schema == schema
+        assert there["version"] == version
 
 
 @pytest.mark.parametrize(
@@ -146,12 +156,12 @@ async def test_the_client_shares_one_answer_and_keeps_it(
 ) -> None:
     async with Registry(str(lock.make_url("/"))) as registry:
         with pytest.raises(Unreachable, match="is being looked up at http://127"):
-            registry.schema(1001)
-        both = await asyncio.gather(registry.fetch(1001), registry.fetch(1001))
-        assert both[0] is both[1] is registry.schema(1001)
-        assert registry.schema(1001) == schemas.current["WorkflowRequested"]
+            registry.schema(FIRST_ID)
+        both = await asyncio.gather(registry.fetch(FIRST_ID), registry.fetch(FIRST_ID))
+        assert both[0] is both[1] is registry.schema(FIRST_ID)
+        assert registry.schema(FIRST_ID) == schemas.by_id[FIRST_ID].schema
         await lock.close()
-        assert await registry.fetch(1001) is both[0]
+        assert await registry.fetch(FIRST_ID) is both[0]
 
 
 class Elsewhere:

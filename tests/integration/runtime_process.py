@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from crewstream.contracts.connection import KafkaConnection
+from crewstream.domain.job import Job
+from crewstream.domain.window import Window
 from crewstream.ports import Rows
 from crewstream.records import Inbound, Outbound
 from crewstream.runtime.application import Application
@@ -54,13 +56,13 @@ class Tally:
         value = json.dumps(row).encode()
         return [
             self._tell(key, {"id": event["id"]}),
-            Outbound(self.rows, key, value, due_at=self.due(value)),
+            Outbound(self.rows, key, value, due_at=self.due(self.rows, value)),
         ]
 
     def _tell(self, key: bytes, what: dict[str, Any]) -> Outbound:
         return Outbound(self.out, key, json.dumps(what).encode())
 
-    def due(self, value: bytes) -> datetime | None:
+    def due(self, _topic: str, value: bytes) -> datetime | None:
         due = json.loads(value).get("due")
         return None if due is None else datetime.fromisoformat(due)
 
@@ -80,6 +82,12 @@ class Sleeper:
         return [Outbound(self.out, record.key, json.dumps({"id": event["id"]}).encode())]
 
 
+def job(record: Inbound) -> Job:
+    """A job for the window: records of a key run one after the other."""
+    key = (record.key or b"").decode()
+    return Job(record.position, "tenant", "project", key, key, record.at, record.at)
+
+
 def make(role: str, bootstrap: str, prefix: str, datadir: Path) -> Application:
     options = RuntimeOptions(
         app_id=prefix + role,
@@ -90,10 +98,18 @@ def make(role: str, bootstrap: str, prefix: str, datadir: Path) -> Application:
     )
     kafka = KafkaConnection(bootstrap)
     if role == "worker":
-        return worker_app(kafka, options, Sleeper(prefix), topics=[prefix + "events"], limit=32)
+        return worker_app(
+            kafka,
+            options,
+            Sleeper(prefix),
+            topics=[prefix + "events"],
+            limit=32,
+            window=Window(),
+            describe=job,
+        )
     sources, rows = [prefix + "events", prefix + "signals"], prefix + "rows"
     return coordinator_app(
-        kafka, options, Tally(prefix), sources=sources, tables=[rows], timed=rows
+        kafka, options, Tally(prefix), sources=sources, tables=[rows], timed=[rows]
     )
 
 

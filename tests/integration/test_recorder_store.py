@@ -72,6 +72,7 @@ def inbound(value: bytes, offset: int, topic: str = "metrics") -> Inbound:
 
 
 async def test_replays_of_any_cut_leave_no_trace(analytics: Analytics, recorder: Recorder) -> None:
+    await analytics.command("SYSTEM STOP MERGES")
     log = [inbound(measured(n), n) for n in range(2000)]
     rnd = random.Random(7)
     for _ in range(4):

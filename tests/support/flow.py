@@ -59,7 +59,7 @@ class Flow:
         self.loops = {TOPICS.full(t) for t in (topology.RESULTS, topology.SIGNALS)} | {
             TOPICS.full(t, p) for p in TOPICS.projects for t in (topology.TASKS, topology.REQUESTS)
         }
-        self.tables = {TOPICS.full(topology.STATE), TOPICS.full(topology.PAYLOADS)}
+        self.tables = {TOPICS.full(table) for table in topology.COORDINATOR.tables}
 
     def put(self, topic: str, key: str, value: bytes | Record | None) -> None:
         """A record as another service would produce it."""
@@ -84,17 +84,22 @@ class Flow:
         )
         self.offsets[place] += 1
 
-    def handle(self, record: Inbound, *, crash: bool = False) -> None:
-        """Handle one record; with `crash` its outputs get out and its rows do not."""
+    def handle(self, record: Inbound, *, crash: random.Random | None = None) -> None:
+        """Handle one record; with `crash` its outputs get out, and only the first of its rows."""
         if record.topic.endswith(".tasks"):
             outputs = asyncio.run(self.worker.handle(record))
         else:
             outputs = self.coordinator.handle(record, self.rows)
+        # Rows beside those of workflows are confirmed before them.
+        rows = [out for out in outputs if out.topic in self.tables]
+        rows.sort(key=lambda out: out.topic == TOPICS.full(topology.STATE))
+        # Of a crash, none of the workflows' own: an event with its row is never handled again.
+        beside = [out for out in rows if out.topic != TOPICS.full(topology.STATE)]
+        for out in beside[: crash.randint(0, len(beside))] if crash else rows:
+            self.rows.put(out.topic, out.key or b"", out.value)
+            self.sent.append(out)
         for out in outputs:
             if out.topic in self.tables:
-                if not crash:
-                    self.rows.put(out.topic, out.key or b"", out.value)
-                    self.sent.append(out)
                 continue
             self.sent.append(out)
             if out.topic in self.loops:
@@ -113,7 +118,7 @@ class Flow:
             )
             record = self.queues[place].pop(0)
             if chance.random() < trouble:
-                self.handle(record, crash=True)
+                self.handle(record, crash=chance)
             self.handle(record)
             if chance.random() < trouble:
                 self.queues[place].insert(0, record)
@@ -124,7 +129,7 @@ class Flow:
             self.coordinator.fire(key, at)
             for (topic, key), value in list(self.rows.tables.items())
             if topic == TOPICS.full(topology.STATE)
-            and (at := self.coordinator.due(value)) is not None
+            and (at := self.coordinator.due(topic, value)) is not None
             and at <= self.clock.at
         ]
         for signal in due:

@@ -105,7 +105,7 @@ async def migrate(
 ) -> Sequence[str]:
     """Apply what is missing; the names applied.
 
-    A migration that dies half-way is run again from its start: its statements say IF NOT EXISTS.
+    A migration that dies half-way is run again from its start: its statements may run again.
     """
     todo = pending(migrations() if known is None else known, await applied(database, place))
     for migration in todo:

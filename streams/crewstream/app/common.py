@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp.web import Application, RouteDef
 
@@ -21,7 +21,7 @@ from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
 from crewstream.records import Inbound
 from crewstream.runtime.health import Health
-from crewstream.runtime.options import RuntimeOptions
+from crewstream.runtime.options import MEBIBYTE, RuntimeOptions
 from crewstream.topology import STATE
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 def topics_of(settings: Settings) -> Topics:
     """The topics of this installation."""
-    return Topics.load(prefix=settings.prefix, replicas=settings.replicas)
+    return Topics.load(settings.topics, prefix=settings.prefix, replicas=settings.replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,22 @@ def full_names(topics: Topics, templates: Sequence[str]) -> list[str]:
 
 def options(settings: Settings, topics: Topics, process: Process) -> RuntimeOptions:
     """How a Faust process of ours runs."""
-    return RuntimeOptions(
+    found = RuntimeOptions(
         app_id=f"{settings.prefix}-{process}",
         partitions=topics.partitions(topics.full(STATE)),
         datadir=settings.data_dir / "rows",
         session_timeout_s=settings.session_timeout_s,
         commit_interval_s=min(0.5, settings.session_timeout_s / 4),
         drain_grace_s=settings.worker_grace_s,
+    )
+    if process != "worker":
+        return found
+    return replace(
+        found,
+        # One partition may have it all, as long as no other needs it.
         window=settings.worker_window,
+        total_window=settings.worker_window,
+        total_bytes=settings.worker_window_mib * MEBIBYTE,
     )
 
 

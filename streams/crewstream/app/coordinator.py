@@ -11,6 +11,7 @@ from crewstream.app.common import avro_of, full_names, options, probes, topics_o
 from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import ProjectDescribed
+from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
 from crewstream.domain.plan import Crews, Rules
 from crewstream.errors import Undecodable
@@ -26,16 +27,16 @@ _log = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> int:
     """Requests, commands, signals and results -> state, assignments, workflow results."""
-    topics, metrics = topics_of(settings), Metrics()
+    topics, metrics, limits = topics_of(settings), Metrics(), Limits.load(settings.limits)
     crews: dict[str, Crews | None] = dict.fromkeys(topics.projects)
     async with avro_of(settings, topics) as avro:
         app = coordinator_app(
             settings.kafka,
             options(settings, topics, "coordinator"),
-            Coordinator(avro.codec, topics, lambda: Rules(crews), metrics),
+            Coordinator(avro.codec, topics, lambda: Rules(crews, limits), metrics),
             sources=full_names(topics, topology.COORDINATOR.reads),
             tables=full_names(topics, topology.COORDINATOR.tables),
-            timed=topics.full(topology.STATE),
+            timed=full_names(topics, [topology.STATE, topology.SCHEDULE_STATE]),
             prepare=avro.prepare,
             once=full_names(topics, [topology.FINISHED]),
         )

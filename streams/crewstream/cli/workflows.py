@@ -14,7 +14,7 @@ from crewstream.cli.shell import AsJson
 from crewstream.errors import CrewstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from crewstream.config import Settings
     from crewstream.contracts.events import WorkflowFinished
@@ -53,7 +53,7 @@ def submit(
     With --wait the exit code is 0 only when the workflow completed.
     """
     settings = shell.begin(tenant=tenant)
-    finished = shell.run(_submit(settings, _document(file), timeout, wait=wait, as_json=as_json))
+    finished = shell.run(_submit(settings, document(file), timeout, wait=wait, as_json=as_json))
     if finished is not None and finished.status != "completed":
         raise typer.Exit(1)
 
@@ -123,7 +123,8 @@ def show_result(finished: WorkflowFinished) -> None:
         print(task.output if task.failure is None else task.failure.message)
 
 
-def _document(file: typer.FileText) -> Mapping[str, object]:
+def document(file: typer.FileText) -> Mapping[str, object]:
+    """The JSON object in a file that was named on the command line."""
     try:
         found: Any = json.load(file)
     except ValueError as error:
@@ -181,6 +182,19 @@ async def _status(settings: Settings, workflow_id: str, *, follow: bool, as_json
         await asyncio.sleep(POLL_S)
 
 
+def _waits_for(state: Mapping[str, Any]) -> Iterator[str]:
+    """Why a workflow has not started yet, in words."""
+    if state["status"] != "accepted":
+        return
+    for each in state["after"]:
+        if each["status"] == "unknown":
+            yield f"workflow {each['workflow_id']} ({each['required']})"
+    if state["not_before"] and state["updated_at"] < state["not_before"]:
+        yield f"its time, {state['not_before']}"
+    if state["admission"] == "waiting":
+        yield "a place in its tenant's limits"
+
+
 def _show_status(state: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         shell.write_json(state)
@@ -190,6 +204,8 @@ def _show_status(state: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"  {fault['path']}: {fault['message']} ({fault['code']})")
     if state["notice"]:
         print(f"  {state['notice']}")
+    for reason in _waits_for(state):
+        print(f"  waits for {reason}")
     rows = [
         (
             task["task_id"],

@@ -6,11 +6,13 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from crewstream.client import sizes
 from crewstream.client.following import Reading, Start, read, unreachable
 from crewstream.client.handle import Handle
 from crewstream.client.results import Results, decoded
@@ -20,22 +22,22 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.connection import KafkaConnection
 from crewstream.contracts.events import (
     Command,
+    ScheduleDefined,
+    ScheduleState,
     WorkflowCommanded,
     WorkflowFinished,
     WorkflowRequested,
 )
 from crewstream.contracts.schemas import Schemas
-from crewstream.contracts.topics import Topic, Topics
+from crewstream.contracts.topics import Topics
 from crewstream.errors import InvalidRequest, InvalidTopics, TooLarge, Unreachable
 from crewstream.records import Inbound
 from crewstream.requests import read_request
-from crewstream.topology import COMMANDS, FINISHED, REQUESTS
+from crewstream.topology import COMMANDS, FINISHED, REQUESTS, SCHEDULE_STATE, SCHEDULES
 
 SOURCE = "crewstream.client"
-# What a topic takes that does not say, and what framing, key and headers need of it.
-KAFKA_LIMIT, OVERHEAD_BYTES = 1_048_588, 4096
 
-Event = WorkflowRequested | WorkflowCommanded
+Event = WorkflowRequested | WorkflowCommanded | ScheduleDefined
 
 
 class Client:
@@ -47,7 +49,8 @@ class Client:
 
     `prefix` is the installation's, `tenant` stands in for a request's missing one. `connection`
     has the credentials of a secured cluster and then stands for `bootstrap`. `status_url` is the
-    projector's. Entering raises Unreachable when Kafka does not answer.
+    projector's, `topics` the installation's own topics.yaml when it has one. Entering raises
+    Unreachable when Kafka does not answer.
     """
 
     def __init__(
@@ -58,11 +61,12 @@ class Client:
         tenant: str = "",
         status_url: str = "http://127.0.0.1:8184",
         connection: KafkaConnection | None = None,
+        topics: Path | None = None,
     ) -> None:
         self._connection = connection or KafkaConnection(bootstrap)
         self._tenant = tenant
         self._status = StatusService(status_url)
-        self._topics = Topics.load(prefix=prefix)
+        self._topics = Topics.load(topics, prefix=prefix)
         self._codec = Codec(Schemas.load())
         self._followed: dict[str, Results] = {}
         self._producer: AIOKafkaProducer | None = None
@@ -73,7 +77,7 @@ class Client:
             enable_idempotence=True,
             compression_type="lz4",
             # Our own check names the topic and its limit; aiokafka's is one for all of them.
-            max_request_size=max(map(_limit, self._topics.all())) + OVERHEAD_BYTES,
+            max_request_size=sizes.largest_record(self._topics.all()),
             **self._connection.arguments(),
         )
         try:
@@ -106,7 +110,9 @@ class Client:
         # Expected before it is sent: a quick result must find its waiter.
         results = self._results(event.project_id)
         arrival = await results.expect(event.workflow_id)
-        await self._send(topic, event, event.workflow_id, traceparent)
+        await self._send(
+            topic, event, event.workflow_id, row=event.workflow_id, traceparent=traceparent
+        )
         return Handle(
             event.workflow_id,
             event.project_id,
@@ -171,8 +177,58 @@ class Client:
             issued_by=issued_by,
             issued_at=datetime.now(UTC),
         )
-        await self._send(self._topics.full(COMMANDS), event, event.command_id)
+        await self._send(self._topics.full(COMMANDS), event, event.command_id, row=workflow_id)
         return event.command_id
+
+    async def schedule(
+        self,
+        schedule_id: str,
+        request: WorkflowRequested | Mapping[str, object],
+        *,
+        cron: str,
+        timezone: str = "UTC",
+        missed: Literal["latest", "skip", "all"] = "latest",
+        defined_by: str = "",
+    ) -> None:
+        """Ask for a workflow again and again; returns when the brokers have it safe.
+
+            await crews.schedule("nightly", {"project_id": …}, cron="0 2 * * *")
+
+        `cron` has five fields, read in the IANA time zone; `missed` says what becomes of times that
+        pass while no coordinator runs. The same id again changes the schedule. Raises
+        InvalidRequest, InvalidSchedule, which names every fault, TooLarge, Unreachable.
+        """
+        # Who has no schedules need not load what checks them.
+        from crewstream.client import schedules  # noqa: PLC0415
+
+        event = schedules.defined(
+            self._event(request),
+            self._topics,
+            schedule_id=schedule_id,
+            times=schedules.Times(cron, timezone, missed),
+            defined_by=defined_by,
+        )
+        await self.define(event)
+
+    async def unschedule(self, schedule_id: str, *, defined_by: str = "") -> None:
+        """End a schedule; one that is not there is ended already. Raises Unreachable."""
+        from crewstream.client import schedules  # noqa: PLC0415
+
+        await self.define(schedules.removed(schedule_id, defined_by))
+
+    async def define(self, event: ScheduleDefined) -> None:
+        """Add, change or remove a schedule, as the event says. Raises TooLarge, Unreachable."""
+        from crewstream.domain.schedule import row_of  # noqa: PLC0415
+
+        topic, row = self._topics.full(SCHEDULES), row_of(event.schedule_id)
+        await self._send(topic, event, uuid.uuid4().hex, row=row)
+
+    async def schedules(self) -> Sequence[ScheduleState]:
+        """Where each schedule is, by its id. Raises Unreachable."""
+        from crewstream.client import schedules  # noqa: PLC0415
+
+        records = self.records(self._topics.full(SCHEDULE_STATE), start="beginning", follow=False)
+        return await schedules.standing(self._codec, records)
 
     async def status(self, workflow_id: str) -> Status | None:
         """Where a workflow is, as the status service knows it; None: it knows none.
@@ -214,46 +270,29 @@ class Client:
             raise InvalidRequest(f"there is no project {project!r}; known: {known}") from None
 
     async def _send(
-        self,
-        topic: str,
-        event: Event,
-        event_id: str,
-        traceparent: str = "",
+        self, topic: str, event: Event, event_id: str, *, row: str, traceparent: str = ""
     ) -> None:
         if self._producer is None:
             raise Unreachable("the client is not open: use `async with Client(…) as crews:`")
         value = self._codec.encode(event)
-        self._fits(topic, event, value)
+        sizes.check(self._topics.topic(topic), f"{type(event).__name__} {row}", value)
         headers = envelope.headers_for(
             type(event).__name__,
             id=event_id,
             source=SOURCE,
-            subject=event.workflow_id,
+            subject=row,
             time=datetime.now(UTC),
-            tenant_id=event.tenant_id,
-            correlation_id=event.workflow_id,
+            tenant_id=self._tenant if isinstance(event, ScheduleDefined) else event.tenant_id,
+            correlation_id=row,
             traceparent=traceparent,
         )
-        key = event.workflow_id.encode()
         try:
             with unreachable(self._connection):
-                await self._producer.send_and_wait(topic, value, key=key, headers=headers)
+                await self._producer.send_and_wait(topic, value, key=row.encode(), headers=headers)
         except Unreachable as error:
             if isinstance(error.__cause__, MessageSizeTooLargeError):
                 raise TooLarge(f"{topic} takes no record of {len(value)} bytes") from error
             raise Unreachable(
-                f"{type(event).__name__} {event.workflow_id} was not confirmed; to send it again "
+                f"{type(event).__name__} {row} was not confirmed; to send it again "
                 f"under the same id is safe: {error}"
             ) from error
-
-    def _fits(self, topic: str, event: Event, value: bytes) -> None:
-        limit = _limit(self._topics.topic(topic))
-        if len(value) > limit:
-            raise TooLarge(
-                f"{type(event).__name__} {event.workflow_id} is {len(value)} bytes, {topic} takes "
-                f"{limit}; put what is large elsewhere and send where it is"
-            )
-
-
-def _limit(topic: Topic) -> int:
-    return int(topic.config.get("max.message.bytes", KAFKA_LIMIT)) - OVERHEAD_BYTES

@@ -15,7 +15,8 @@ from fastavro import schemaless_reader
 from pydantic import ValidationError
 
 from crewstream.contracts import events, framing
-from crewstream.contracts.avsc import NAMESPACE
+from crewstream.contracts.avsc import NAMESPACE, named_types
+from crewstream.contracts.decoding import Decode, decoder
 from crewstream.contracts.encoding import encoder
 from crewstream.contracts.record import Record
 from crewstream.errors import Invalid, Undecodable
@@ -45,6 +46,8 @@ class _Written:
     writer: Schema
     reader: Schema | None
     """None where it is the writer: fastavro reads twice as fast without resolving."""
+    decode: Decode | None
+    """For values as we write them today: a quarter of the time of the other way."""
 
 
 class Codec:
@@ -102,8 +105,10 @@ class Codec:
             raise Undecodable(
                 f"schema id {schema_id} is {name}, none of our events", schema_id=schema_id
             )
-        reader = None if ours == schema else _parsed(ours)
-        return self._written.setdefault(schema_id, _Written(record, _parsed(schema), reader))
+        reader = None if ours == schema else _reader(ours)
+        decode = decoder(ours, _named) if released and ours == schema else None
+        written = _Written(record, _parsed(schema), reader, decode)
+        return self._written.setdefault(schema_id, written)
 
 
 def _full_name(schema: Any) -> str:
@@ -123,9 +128,29 @@ def _parsed(schema: Schema) -> Schema:
     return found
 
 
+def _reader(ours: Schema) -> Schema:
+    """Our schema, parsed, with the models' defaults in the place of its own.
+
+    fastavro fills a field that the writer did not know with the default as JSON spells it, and for
+    a decimal that is a string of bytes.
+    """
+    parsed = _parsed(ours)
+    for record in named_types(parsed):
+        model = _model(record["name"].removeprefix(f"{NAMESPACE}."))
+        for field in record.get("fields", ()):
+            if "default" in field:
+                field["default"] = model.model_fields[field["name"]].default
+    return parsed
+
+
 def _model(record: str) -> type[Record]:
-    model: type[Record] = getattr(events, record)
+    model: type[Record] = _named(record)
     return model
+
+
+def _named(name: str) -> Any:
+    """The model or the enum of this name."""
+    return getattr(events, name)
 
 
 def _schema_id(value: bytes | None) -> int:
@@ -141,6 +166,19 @@ def _schema_id(value: bytes | None) -> int:
 
 
 def _read(value: bytes, schema_id: int, written: _Written, model: type[R]) -> R:
+    if written.decode is not None:
+        try:
+            event, end = written.decode(value, framing.HEADER_BYTES)
+        except Exception:  # noqa: BLE001, S110  (fastavro and pydantic have the words for it)
+            pass
+        else:
+            if end == len(value):
+                found: R = event
+                return found
+    return _validated(value, schema_id, written, model)
+
+
+def _validated(value: bytes, schema_id: int, written: _Written, model: type[R]) -> R:
     stream = BytesIO(value)
     stream.seek(framing.HEADER_BYTES)
     try:

@@ -10,8 +10,48 @@ from pydantic import AwareDatetime
 from crewstream.contracts.record import Record
 
 
+class AdmissionEntry(Record):
+    """The row of one workflow as the last change left it."""
+
+    workflow_id: str
+    """Workflow."""
+    tasks: int = 0
+    """Its tasks."""
+    next: str = ""
+    """The one behind it in the queue."""
+    granted: bool = False
+    """It has been admitted."""
+    deleted: bool = False
+    """It has no row any more."""
+
+
+class AdmissionState(Record):
+    """A tenant's place in its limits, or that of one of its workflows, which form a queue."""
+
+    tenant_id: str
+    """Customer."""
+    workflow_id: str = ""
+    """Workflow; empty: the row is the tenant's own."""
+    running: int = 0
+    """Workflows that have been admitted and have not ended; tenant's row."""
+    tasks: int = 0
+    """Their tasks; of the one workflow in a workflow's row."""
+    waiting: int = 0
+    """Workflows in the queue; tenant's row."""
+    first: str = ""
+    """First workflow of the queue; tenant's row."""
+    last: str = ""
+    """Last one; tenant's row."""
+    next: str = ""
+    """The one behind it in the queue; workflow's row."""
+    granted: bool = False
+    """It has been admitted; workflow's row."""
+    redo: tuple[AdmissionEntry, ...] = ()
+    """What the last change made of rows of workflows, should a crash have come before they were written; tenant's row."""
+
+
 class Operation(StrEnum):
-    """What was measured, in the words of the OpenTelemetry GenAI conventions; task and resource are ours."""
+    """What was measured, in the words of the OpenTelemetry GenAI conventions; task, resource and budget (a limit was reached) are ours."""
 
     UNKNOWN = "unknown"
     INVOKE_WORKFLOW = "invoke_workflow"
@@ -20,6 +60,7 @@ class Operation(StrEnum):
     CHAT = "chat"
     EXECUTE_TOOL = "execute_tool"
     RESOURCE = "resource"
+    BUDGET = "budget"
 
 
 class MeasuredStatus(StrEnum):
@@ -151,6 +192,62 @@ class ProjectDescribed(Record):
     """When."""
 
 
+class Missed(StrEnum):
+    """What becomes of times that passed while nothing ran."""
+
+    LATEST = "latest"
+    SKIP = "skip"
+    ALL = "all"
+
+
+class ScheduleDefined(Record):
+    """Please run this workflow again and again."""
+
+    schedule_id: str
+    """Known by this name, unique."""
+    project_id: str
+    """Project whose workflow it is."""
+    cron: str
+    """When: a cron expression of five fields."""
+    timezone: str = "UTC"
+    """IANA time zone that the expression is read in."""
+    missed: Missed = Missed.LATEST
+    """What becomes of times that passed while nothing ran: only the latest runs, none, or all."""
+    request: str
+    """JSON object: the request, without workflow_id and requested_at."""
+    removed: bool = False
+    """The schedule is no more."""
+    defined_at: AwareDatetime
+    """When it was defined."""
+    defined_by: str = ""
+    """Who defined it."""
+
+
+class ScheduleState(Record):
+    """Where a recurring schedule is: the coordinator's row."""
+
+    schedule_id: str
+    """Known by this name, unique."""
+    project_id: str
+    """Project whose workflow it is."""
+    cron: str
+    """When: a cron expression of five fields."""
+    timezone: str = "UTC"
+    """IANA time zone that the expression is read in."""
+    missed: Missed = Missed.LATEST
+    """What becomes of times that passed while nothing ran."""
+    request: str
+    """JSON object: the request, without workflow_id and requested_at."""
+    next_due_at: AwareDatetime | None = None
+    """When it is due next; null: never again."""
+    last_due_at: AwareDatetime | None = None
+    """When it was due last."""
+    last_workflow_id: str = ""
+    """Workflow that it asked for last."""
+    defined_at: AwareDatetime
+    """When it was defined."""
+
+
 class TaskStatus(StrEnum):
     """Where a task is in its life."""
 
@@ -219,6 +316,41 @@ class TaskAssigned(Record):
     """When the attempt must have ended."""
     traceparent: str = ""
     """W3C trace context of the request; empty when it had none."""
+    journal: str = ""
+    """Name of the journal that the run writes, and is answered from: workflow_id/task_id/attempt of the first attempt that shares it; empty: that of this attempt."""
+    repeat_unknown: bool = False
+    """A person allowed that external calls of unknown outcome are made again."""
+    accepted_at: AwareDatetime | None = None
+    """When its workflow was accepted."""
+    started: bool = False
+    """A task of its workflow has succeeded already."""
+    concurrency_key: str = ""
+    """Of the tasks with the same key in a project, one runs at a time; empty: no limit."""
+    max_tokens: int = 0
+    """Tokens that all model calls of the workflow may use together; 0: no limit."""
+    max_cost_usd: Decimal = Decimal("0E-9")
+    """US dollars that all model calls of the workflow may cost together; 0: no limit."""
+
+
+class TaskCancelled(Record):
+    """An attempt that was assigned is not wanted any more."""
+
+    assignment_id: str
+    """workflow_id/task_id/attempt."""
+    workflow_id: str
+    """Known by this name; chosen by the producer, unique, and hence the idempotency key."""
+    task_id: str
+    """Name of the task in its workflow."""
+    attempt: int
+    """Counted from 1."""
+    tenant_id: str
+    """Customer on whose behalf."""
+    project_id: str
+    """Project whose crew does it."""
+    reason: str = ""
+    """Why, for the record."""
+    cancelled_at: AwareDatetime
+    """When."""
 
 
 class Outcome(StrEnum):
@@ -456,6 +588,13 @@ class FailurePolicy(StrEnum):
     SKIP_DEPENDANTS = "skip_dependants"
 
 
+class ApprovalDefault(StrEnum):
+    """What follows when nobody approves or rejects in time."""
+
+    REJECT = "reject"
+    APPROVE = "approve"
+
+
 class TaskRequest(Record):
     """One task as requested."""
 
@@ -485,6 +624,29 @@ class TaskRequest(Record):
     """Seconds that one attempt may take, waiting for a worker included; 0: the default (3600)."""
     requires_approval: bool = False
     """Wait for an approve command before the task is assigned."""
+    approval_timeout_s: float = 0.0
+    """Seconds to wait for approve or reject; 0: the default (7 days)."""
+    approval_default: ApprovalDefault = ApprovalDefault.REJECT
+    """What follows when nobody answers in time."""
+    concurrency_key: str = ""
+    """Of the tasks with the same key in a project, one runs at a time; empty: no limit."""
+
+
+class Required(StrEnum):
+    """How a workflow that is waited for must have ended."""
+
+    UNKNOWN = "unknown"
+    COMPLETED = "completed"
+    ENDED = "ended"
+
+
+class AfterRequest(Record):
+    """Another workflow that must end first."""
+
+    workflow_id: str
+    """Which one; of any project of the same tenant."""
+    required: Required = Required.UNKNOWN
+    """How it must have ended: completed (the default), or ended in whatever way."""
 
 
 class WorkflowRequested(Record):
@@ -512,6 +674,18 @@ class WorkflowRequested(Record):
     """The tasks, in order."""
     inputs: str = "{}"
     """JSON object that every task gets."""
+    after: tuple[AfterRequest, ...] = ()
+    """Workflows that must end before this one starts."""
+    after_timeout_s: float = 0.0
+    """Seconds to wait for them; 0: the default (1 day)."""
+    not_before: AwareDatetime | None = None
+    """When it may start at the earliest."""
+    max_tokens: int = 0
+    """Tokens that all its model calls may use together; 0: no limit."""
+    max_cost_usd: Decimal = Decimal("0E-9")
+    """US dollars that all its model calls may cost together; 0: no limit."""
+    schedule_id: str = ""
+    """Schedule that made this request; empty: none did."""
 
 
 class Signal(StrEnum):
@@ -521,6 +695,13 @@ class Signal(StrEnum):
     TIMER_FIRED = "timer_fired"
     DEPENDENCY_WATCHED = "dependency_watched"
     DEPENDENCY_RESOLVED = "dependency_resolved"
+    DEPENDENCY_UNWATCHED = "dependency_unwatched"
+    DEPENDENCY_PROBED = "dependency_probed"
+    DEPENDENCY_REFUSED = "dependency_refused"
+    ADMISSION_REQUESTED = "admission_requested"
+    ADMISSION_GRANTED = "admission_granted"
+    ADMISSION_REFUSED = "admission_refused"
+    ADMISSION_RELEASED = "admission_released"
 
 
 class WorkflowSignalled(Record):
@@ -538,6 +719,18 @@ class WorkflowSignalled(Record):
     """Workflow that the signal is about, when it is another one."""
     occurred_at: AwareDatetime
     """When."""
+    tenant_id: str = ""
+    """Customer that the sender belongs to."""
+    required: Required = Required.UNKNOWN
+    """How the watched workflow must have ended."""
+    status: str = ""
+    """How the workflow that the signal is about has ended; empty: it has not."""
+    path: tuple[str, ...] = ()
+    """Workflows that wait for one another, from the one that asked first."""
+    tasks: int = 0
+    """Tasks of the workflow that asks to be admitted."""
+    result: bytes | None = None
+    """The WorkflowFinished of the workflow that the signal is about, framed as on its topic."""
 
 
 class TaskState(Record):
@@ -575,6 +768,35 @@ class TaskState(Record):
     """Why the last attempt did not succeed."""
     usage: Usage = Usage()
     """What all its attempts consumed."""
+    journal_attempt: int = 0
+    """Attempt whose journal the present one continues; 0: its own."""
+    repeat_unknown: bool = False
+    """A person allowed that external calls of unknown outcome are made again."""
+    approval_timeout_s: float = 0.0
+    """Seconds to wait for approve or reject."""
+    approval_default: ApprovalDefault = ApprovalDefault.REJECT
+    """What follows when nobody answers in time."""
+    concurrency_key: str = ""
+    """Of the tasks with the same key in a project, one runs at a time; empty: no limit."""
+
+
+class Awaited(Record):
+    """Another workflow that this one waits for."""
+
+    workflow_id: str
+    """Which one."""
+    required: Required = Required.UNKNOWN
+    """How it must have ended."""
+    status: WorkflowStatus = WorkflowStatus.UNKNOWN
+    """How it ended; unknown: not yet."""
+
+
+class Admission(StrEnum):
+    """Whether a tenant's limits let a workflow run."""
+
+    UNLIMITED = "unlimited"
+    WAITING = "waiting"
+    GRANTED = "granted"
 
 
 class WorkflowState(Record):
@@ -624,3 +846,35 @@ class WorkflowState(Record):
     """Ids of the last commands, so that one that comes twice acts once."""
     notice: str = ""
     """The last command that was refused, and why."""
+    after: tuple[Awaited, ...] = ()
+    """Workflows that must end before this one starts."""
+    after_due_at: AwareDatetime | None = None
+    """When it stops waiting for them."""
+    not_before: AwareDatetime | None = None
+    """When it may start at the earliest."""
+    admission: Admission = Admission.UNLIMITED
+    """Whether its tenant's limits let it run."""
+    max_tokens: int = 0
+    """Tokens that all its model calls may use together; 0: no limit."""
+    max_cost_usd: Decimal = Decimal("0E-9")
+    """US dollars that all its model calls may cost together; 0: no limit."""
+    payloads: dict[str, bytes] = {}
+    """The request (under the empty name) and results of tasks, framed as on their topics, when they are small."""
+
+
+class Watcher(Record):
+    """A workflow that waits for another one."""
+
+    workflow_id: str
+    """Which one."""
+    tenant_id: str
+    """Customer that it belongs to."""
+
+
+class WorkflowWatched(Record):
+    """Who waits for a workflow: kept beside its row, or before there is one."""
+
+    workflow_id: str
+    """The workflow that is waited for."""
+    watchers: tuple[Watcher, ...] = ()
+    """Workflows that are told when it ends."""

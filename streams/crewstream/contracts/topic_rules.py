@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 CO_PARTITIONED = (
     "{project}.workflow.requests",
     "workflow.commands",
+    "schedules",
     "workflow.signals",
     "task.results",
     "workflow.state",
     "workflow.payloads",
+    "workflow.watches",
+    "workflow.admission",
+    "workflow.schedules",
 )
 # Underscores are out: Kafka's metrics do not tell a_b from a.b.
 _NAME = re.compile(r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")
@@ -68,7 +72,8 @@ def _co_partitioning(
     missing = set(CO_PARTITIONED) - {each.name for each in templates}
     yield from (f"{name}: missing; the coordinator needs it" for name in sorted(missing))
     for each in templates:
-        if each.name in CO_PARTITIONED and not each.key.startswith("workflow_id"):
+        # Rows that are no workflow's have keys with a slash in front, which no workflow_id has.
+        if each.name in CO_PARTITIONED and not each.key.startswith(("workflow_id", "/")):
             yield f"{each.name}: the key is {each.key}, the coordinator needs workflow_id"
     counts = {topic.name: topic.partitions for topic in topics if topic.template in CO_PARTITIONED}
     if len(set(counts.values())) > 1:

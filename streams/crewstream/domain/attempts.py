@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewstream.contracts.events import (
@@ -18,13 +18,14 @@ from crewstream.contracts.events import (
     ToolFailure,
     Usage,
 )
+from crewstream.contracts.limits import Budget, Limits
 from crewstream.domain.outputs import measurement_id, trace_id
 from crewstream_agents import spec
 
 NO_LIMIT_S = 7 * 24 * 3600.0
 
 
-def crew_task(task: TaskAssigned, at: datetime) -> spec.CrewTask:
+def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask:
     """What a runner gets. Raises ValueError: the inputs are not a JSON object."""
     inputs = json.loads(task.inputs)
     if not isinstance(inputs, dict):
@@ -48,7 +49,27 @@ def crew_task(task: TaskAssigned, at: datetime) -> spec.CrewTask:
             for one in task.upstream
         ],
         deadline_s=left_s(task, at),
+        journal=journal(task),
+        repeat_unknown=task.repeat_unknown,
+        accounts=list(accounts(task, limits)),
     )
+
+
+def journal(task: TaskAssigned) -> str:
+    """The name of the journal that the attempt writes, and is answered from."""
+    return task.journal or task.assignment_id
+
+
+def accounts(task: TaskAssigned, limits: Limits) -> Iterator[spec.Account]:
+    """What the model calls of the attempt are charged to; months are UTC's, by the assignment."""
+    month = f"{task.assigned_at.astimezone(UTC):%Y-%m}"
+    monthly = (
+        (f"tenant:{task.tenant_id}:{month}", limits.tenant(task.tenant_id).month),
+        (f"project:{task.project_id}:{month}", limits.project(task.project_id).month),
+    )
+    of_workflow = Budget(max_tokens=task.max_tokens or None, max_cost_usd=task.max_cost_usd or None)
+    for name, budget in ((f"workflow:{task.workflow_id}", of_workflow), *monthly):
+        yield spec.Account(name, budget.max_tokens or 0, budget.max_cost_usd, limits.soft_ratio)
 
 
 def left_s(task: TaskAssigned, at: datetime) -> float:
@@ -94,7 +115,10 @@ def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Task
 
 
 def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iterator[Measured]:
-    """The attempt itself, and each of its calls; tokens and cost stand with the calls only."""
+    """The attempt itself, each of its calls, and budgets that came to their end.
+
+    Tokens and cost stand with the calls only.
+    """
     common: dict[str, Any] = {
         "tenant_id": task.tenant_id,
         "project_id": task.project_id,
@@ -124,11 +148,32 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
     )
     for call in outcome.calls:
         yield _call(task, call, common)
+    for alert in outcome.alerts:
+        yield _alert(task, alert, outcome.finished_at, common)
+
+
+def _alert(
+    task: TaskAssigned, alert: spec.BudgetAlert, at: datetime, common: dict[str, Any]
+) -> Measured:
+    reached = alert.level == "hard"
+    what = {"account": alert.account, "level": alert.level, "unit": alert.unit}
+    return Measured(
+        event_id=measurement_id(task.assignment_id, Operation.BUDGET, *what.values(), alert.limit),
+        occurred_at=at,
+        operation=Operation.BUDGET,
+        status=MeasuredStatus.ERROR if reached else MeasuredStatus.OK,
+        error_type="budget.exceeded" if reached else "",
+        attributes={**what, "spent": f"{alert.spent:f}", "limit": f"{alert.limit:f}"},
+        **common,
+    )
 
 
 def _call(task: TaskAssigned, call: spec.Call, common: dict[str, Any]) -> Measured:
+    # A call that was paid is one row, whoever tells of it; each replay of it is a row of its own.
+    paid = bool(call.name) and not call.replayed
+    named = (journal(task), call.name) if paid else (task.assignment_id, call.sequence)
     return Measured(
-        event_id=measurement_id(task.assignment_id, call.operation, call.sequence),
+        event_id=measurement_id(named[0], call.operation, named[1]),
         occurred_at=call.started_at + timedelta(milliseconds=call.duration_ms),
         operation=Operation(call.operation),
         status=MeasuredStatus.ERROR if call.error_type else MeasuredStatus.OK,
@@ -142,6 +187,7 @@ def _call(task: TaskAssigned, call: spec.Call, common: dict[str, Any]) -> Measur
         output_tokens=call.usage.output_tokens,
         cached_tokens=call.usage.cached_tokens,
         cost_usd=call.usage.cost_usd,
+        replayed=call.replayed,
         attributes=dict(call.attributes),
         **common,
     )

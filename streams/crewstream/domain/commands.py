@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from crewstream.contracts.events import (
+    Admission,
     Command,
     Failure,
     TaskState,
@@ -15,6 +16,7 @@ from crewstream.contracts.events import (
     WorkflowStatus,
 )
 from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS
+from crewstream.domain.task import granted
 from crewstream.domain.workflow import advance, end, find_task, settle, stamp
 
 REMEMBERED_COMMANDS = 32
@@ -78,8 +80,8 @@ def _cancel(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> Wor
 
 def _retry(state: WorkflowState, _asked: WorkflowCommanded, at: datetime) -> WorkflowState:
     again = [
-        task.model_copy(
-            update={
+        task.changed(
+            {
                 "status": TaskStatus.PENDING,
                 "max_attempts": task.attempt + DEFAULT_MAX_ATTEMPTS,
                 "finished_at": None,
@@ -88,20 +90,28 @@ def _retry(state: WorkflowState, _asked: WorkflowCommanded, at: datetime) -> Wor
         for task in state.tasks
         if task.status != TaskStatus.SUCCEEDED
     ]
-    # A deadline that has passed must not end the second life at once.
-    fresh = {"ended_at": None, "failure": None, "deadline_at": None}
-    running = state.changed({"status": WorkflowStatus.RUNNING, **fresh})
-    return advance(running, at, again)
+    # A deadline that has passed must not end the second life at once; whoever retries does not
+    # wait for other workflows again.
+    limited = state.admission != Admission.UNLIMITED
+    fresh = {
+        "status": WorkflowStatus.ACCEPTED if limited else WorkflowStatus.RUNNING,
+        "admission": Admission.WAITING if limited else Admission.UNLIMITED,
+        "ended_at": None,
+        "failure": None,
+        "deadline_at": None,
+        "after_due_at": None,
+        "after": tuple(each for each in state.after if each.status != WorkflowStatus.UNKNOWN),
+    }
+    return advance(state.changed(fresh), at, again)
 
 
 def _approve(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
-    granted = {"status": TaskStatus.PENDING, "requires_approval": False}
-    return advance(state, at, [t.changed(granted) for t in _named(state, asked)])
+    return advance(state, at, [granted(task) for task in _named(state, asked)])
 
 
 def _reject(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
     why = Failure(error_type="approval.rejected", message=asked.reason or "rejected by command")
-    ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": why}
+    ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": why, "due_at": None}
     return advance(state, at, [t.changed(ended) for t in _named(state, asked)])
 
 

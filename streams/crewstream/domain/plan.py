@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +15,14 @@ from crewstream.contracts.events import (
     TaskStatus,
     WorkflowRequested,
 )
+from crewstream.contracts.limits import NO_LIMITS, Limits
+from crewstream.contracts.record import trusted
+from crewstream.domain import gates
+from crewstream.domain.input_faults import input_faults, reference_faults
+from crewstream.domain.names import MOST_NAME, MOST_S, TASK_ID, WORKFLOW_ID
 from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 
-# An id stands in keys joined by slashes, in file names and in command lines.
-WORKFLOW_ID = re.compile(r"[^\s/\x00-\x1f\x7f]{1,200}")
-TASK_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MOST_FAULTS = 100
-MOST_NAME = 200
-MOST_S = 366 * 24 * 3600.0
 MOST_KNOWN = 20
 
 Crews = Mapping[str, frozenset[str]]
@@ -40,6 +38,7 @@ class Rules:
     """
 
     projects: Mapping[str, Crews | None] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
     max_tasks: int = 1000
     max_inputs_bytes: int = 1024 * 1024
 
@@ -59,7 +58,7 @@ def faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> tupl
 def tasks_of(request: WorkflowRequested) -> tuple[TaskState, ...]:
     """The tasks of a request without faults, pending, each with what it depends on."""
     return tuple(
-        TaskState(
+        trusted(TaskState)(
             task_id=task.task_id,
             project_id=task.project_id or request.project_id,
             crew=task.crew,
@@ -68,6 +67,9 @@ def tasks_of(request: WorkflowRequested) -> tuple[TaskState, ...]:
             max_attempts=task.max_attempts or DEFAULT_MAX_ATTEMPTS,
             timeout_s=task.timeout_s or DEFAULT_TIMEOUT_S,
             requires_approval=task.requires_approval,
+            approval_timeout_s=task.approval_timeout_s,
+            approval_default=task.approval_default,
+            concurrency_key=task.concurrency_key,
             depends_on=_dependencies(request, number),
         )
         for number, task in enumerate(request.tasks)
@@ -80,6 +82,27 @@ def _dependencies(request: WorkflowRequested, number: int) -> tuple[str, ...]:
     if request.coordination == Coordination.SEQUENTIAL and number:
         return (request.tasks[number - 1].task_id,)
     return ()
+
+
+def _ancestors(request: WorkflowRequested) -> Mapping[str, frozenset[str]]:
+    """Of each task, all that must end before it. What waits for itself has no end, and none here.
+
+    Asked only of requests that refer to outputs, for those of others nothing is computed.
+    """
+    direct = {
+        task.task_id: _dependencies(request, number) for number, task in enumerate(request.tasks)
+    }
+    found: dict[str, frozenset[str]] = {}
+    for start, nearest in direct.items():
+        seen: set[str] = set()
+        stack = [*nearest]
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack.extend(found.get(name) or direct.get(name, ()))
+        found[start] = frozenset(seen)
+    return found
 
 
 def shortened(request: WorkflowRequested, workflow_id: str) -> WorkflowRequested:
@@ -122,7 +145,8 @@ def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _all_faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> Iterator[Fault]:
     yield from _workflow_faults(request, rules, topic_project)
-    yield from _input_faults(request.inputs, "inputs", rules.max_inputs_bytes)
+    yield from input_faults(request.inputs, "inputs", rules.max_inputs_bytes)
+    yield from gates.faults(request)
     count = len(request.tasks)
     if not count:
         yield Fault(code="tasks.empty", path="tasks", message="a workflow needs at least one task")
@@ -135,6 +159,7 @@ def _all_faults(request: WorkflowRequested, rules: Rules, topic_project: str) ->
     for number, task in enumerate(request.tasks):
         yield from _task_faults(task, f"tasks[{number}]", request, rules)
     yield from _graph_faults(request)
+    yield from reference_faults(request, lambda: _ancestors(request))
 
 
 def _workflow_faults(
@@ -154,7 +179,11 @@ def _workflow_faults(
     if not 0 <= request.deadline_s <= MOST_S:  # nor NaN
         message = f"{request.deadline_s}: give seconds from acceptance, {MOST_S:.0f} at most, or 0"
         yield Fault(code="workflow.invalid_deadline", path="deadline_s", message=message)
-    yield from _name_faults(request, ("tenant_id", "project_id", "workflow_type"), "")
+    if request.max_tokens < 0 or not request.max_cost_usd >= 0:
+        message = "max_tokens and max_cost_usd are more than 0, or 0 for no limit"
+        yield Fault(code="workflow.invalid_budget", path="max_tokens", message=message)
+    names = ("tenant_id", "project_id", "workflow_type", "schedule_id")
+    yield from _name_faults(request, names, "")
 
 
 def _id_faults(tasks: Sequence[TaskRequest]) -> Iterator[tuple[str, int, str]]:
@@ -172,7 +201,7 @@ def _id_faults(tasks: Sequence[TaskRequest]) -> Iterator[tuple[str, int, str]]:
 def _task_faults(
     task: TaskRequest, path: str, request: WorkflowRequested, rules: Rules
 ) -> Iterator[Fault]:
-    yield from _input_faults(task.inputs, f"{path}.inputs", rules.max_inputs_bytes)
+    yield from input_faults(task.inputs, f"{path}.inputs", rules.max_inputs_bytes)
     project = task.project_id or request.project_id
     if project not in rules.projects:
         if task.project_id:  # else the workflow's own fault says it
@@ -182,9 +211,14 @@ def _task_faults(
             yield _unknown("crew", task.crew, f"{path}.crew", crews)
         elif task.task_type and task.task_type not in crews[task.crew]:
             yield _unknown("type", task.task_type, f"{path}.task_type", crews[task.crew])
-    yield from _name_faults(task, ("crew", "task_type", "agent"), f"{path}.")
-    if task.max_attempts < 0 or not 0 <= task.timeout_s <= MOST_S:
-        message = f"max_attempts and timeout_s are 0 (the default) or more, {MOST_S:.0f} s at most"
+    names = ("crew", "task_type", "agent", "concurrency_key")
+    yield from _name_faults(task, names, f"{path}.")
+    times_s = (task.timeout_s, task.approval_timeout_s)
+    if task.max_attempts < 0 or not all(0 <= each <= MOST_S for each in times_s):
+        message = (
+            "max_attempts, timeout_s and approval_timeout_s are 0 (the default) or more,"
+            f" {MOST_S:.0f} s at most"
+        )
         yield Fault(code="task.invalid_limit", path=path, message=message)
 
 
@@ -200,30 +234,14 @@ def _graph_faults(request: WorkflowRequested) -> Iterator[Fault]:
             if dependency not in known:
                 path = f"tasks[{number}].depends_on[{place}]"
                 yield _unknown("dependency", dependency, path, known)
+    if not any(task.depends_on for task in request.tasks):
+        return
     edges: dict[str, tuple[str, ...]] = {}
     for task in request.tasks:  # an id may be there twice: a fault of its own, named as well
         edges[task.task_id] = (*edges.get(task.task_id, ()), *task.depends_on)
     if cycle := find_cycle(edges):
         message = "tasks wait for one another: " + " -> ".join(cycle)
         yield Fault(code="tasks.cycle", path="tasks", message=message)
-
-
-def _input_faults(text: str, path: str, most_bytes: int) -> Iterator[Fault]:
-    if text == "{}":  # as most tasks have it
-        return
-    size = len(text.encode())
-    if size > most_bytes:
-        message = f"{size} bytes; at most {most_bytes} are taken: send large data by reference"
-        yield Fault(code="inputs.too_large", path=path, message=message)
-        return
-    try:
-        value = _JSON.decode(text)
-    except (ValueError, RecursionError) as error:
-        yield Fault(code="inputs.not_json", path=path, message=f"not JSON: {error}")
-        return
-    if not isinstance(value, dict):
-        message = f"a JSON object is wanted, not {type(value).__name__}"
-        yield Fault(code="inputs.not_an_object", path=path, message=message)
 
 
 def _name_faults(
@@ -234,13 +252,6 @@ def _name_faults(
         if length > MOST_NAME:
             message = f"{length} characters; at most {MOST_NAME} are taken"
             yield Fault(code="workflow.name_too_long", path=path + field_name, message=message)
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _unknown(what: str, name: str, path: str, known: Iterable[str]) -> Fault:

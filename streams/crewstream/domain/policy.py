@@ -6,18 +6,38 @@ import hashlib
 from datetime import datetime, timedelta
 
 from crewstream.contracts.events import Failure, TaskState, WorkflowState, WorkflowStatus
+from crewstream.domain import gates
 
 DEFAULT_MAX_ATTEMPTS = 3
 DEFAULT_TIMEOUT_S = 3600.0
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MOST_S = 60.0
 MOST_RETRY_AFTER_S = 24 * 3600.0
+DEFAULT_APPROVAL_TIMEOUT_S = 7 * 24 * 3600.0
 # How long the row of an ended workflow is kept: so long does its id stay an idempotency key.
 RETENTION = timedelta(days=7)
 
 TIMED_OUT = Failure(
     error_type="task.timeout", message="no worker ended the attempt in time", retryable=True
 )
+NOBODY_ANSWERED = Failure(
+    error_type="approval.timeout", message="nobody approved or rejected the task in time"
+)
+UNKNOWN_OUTCOME = "tool.unknown_outcome"
+"""An external call was begun, and nobody knows whether it was done: a person decides."""
+
+# After these the same answers would only lead to the same end: the next attempt asks anew.
+_SPOILT = frozenset(
+    {
+        "crew.failed",
+        "guardrail.failed",
+        "llm.context_exceeded",
+        "llm.empty_answer",
+        "output.invalid",
+        "output.too_large",
+    }
+)
+
 DEADLINE_PASSED = Failure(
     error_type="workflow.deadline_exceeded", message="the workflow's deadline has passed"
 )
@@ -31,6 +51,11 @@ def assignment_id(workflow_id: str, task_id: str, attempt: int) -> str:
 def may_retry(task: TaskState, failure: Failure) -> bool:
     """Whether another attempt may help, and is allowed."""
     return failure.retryable and task.attempt < task.max_attempts
+
+
+def continues(failure: Failure | None) -> bool:
+    """Whether the next attempt goes on from what the failed one has paid for already."""
+    return failure is not None and failure.error_type not in _SPOILT
 
 
 def backoff_s(assignment: str, attempt: int, retry_after_s: float | None) -> float:
@@ -48,10 +73,12 @@ def backoff_s(assignment: str, attempt: int, retry_after_s: float | None) -> flo
 
 
 def next_due(state: WorkflowState) -> datetime | None:
-    """When the row wants to be looked at again: an attempt's deadline, a retry, its own end."""
+    """When the row wants to be looked at again: a deadline, a retry, a gate, its own end."""
     if state.ended_at is not None:
         return state.ended_at + RETENTION
     dues = [task.due_at for task in state.tasks if task.due_at is not None]
+    if (gate := gates.next_due(state)) is not None:
+        dues.append(gate)
     if state.deadline_at is not None:
         dues.append(state.deadline_at)
     return min(dues, default=None)

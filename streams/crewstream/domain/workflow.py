@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crewstream.contracts.events import (
+    Admission,
     Failure,
     FailurePolicy,
     Fault,
@@ -19,31 +19,26 @@ from crewstream.contracts.events import (
     WorkflowState,
     WorkflowStatus,
 )
-from crewstream.domain import policy
+from crewstream.contracts.record import trusted
+from crewstream.domain import gates, policy
 from crewstream.domain.plan import tasks_of
-
-OPEN = frozenset(
-    {TaskStatus.PENDING, TaskStatus.ASSIGNED, TaskStatus.WAITING_RETRY, TaskStatus.WAITING_APPROVAL}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """Send this attempt to the workers of its project."""
-
-    task: TaskState
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Tell everybody how the workflow ended."""
+from crewstream.domain.task import OPEN, failed, overdue, released, unexplained
 
 
 def accept(
-    request: WorkflowRequested, faults: tuple[Fault, ...], at: datetime, digest: str, trace: str
+    request: WorkflowRequested,
+    faults: tuple[Fault, ...],
+    at: datetime,
+    digest: str,
+    trace: str,
+    *,
+    limited: bool = False,
 ) -> WorkflowState:
-    """The first row of a workflow: its first tasks assigned, or rejected with every fault."""
-    state = WorkflowState(
+    """The first row of a workflow: its first tasks assigned, or rejected with every fault.
+
+    `limited`: its tenant has limits, so that it needs a place in them before it starts.
+    """
+    state = trusted(WorkflowState)(
         workflow_id=request.workflow_id,
         tenant_id=request.tenant_id,
         project_id=request.project_id,
@@ -62,6 +57,12 @@ def accept(
         traceparent=trace,
         tasks=() if faults else tasks_of(request),
         faults=faults,
+        after=() if faults else gates.awaited(request),
+        after_due_at=None if faults else gates.after_due(request, at),
+        not_before=request.not_before,
+        admission=Admission.WAITING if limited and not faults else Admission.UNLIMITED,
+        max_tokens=request.max_tokens,
+        max_cost_usd=request.max_cost_usd,
     )
     return state if faults else settle(state, at)
 
@@ -75,14 +76,14 @@ def finish_task(state: WorkflowState, result: TaskFinished, at: datetime) -> Wor
     task = find_task(state, result.task_id)
     if task is None or not _awaits(state, task, result.attempt):
         return state
-    task = task.model_copy(
-        update={"agent": result.agent, "usage": add(task.usage, result.usage), "due_at": None}
+    task = task.changed(
+        {"agent": result.agent, "usage": add(task.usage, result.usage), "due_at": None}
     )
     if result.status == Outcome.SUCCEEDED:
         ended = {"status": TaskStatus.SUCCEEDED, "finished_at": at, "failure": None}
         task = task.changed(ended)
     else:
-        task = _attempt_failed(state, task, result.failure or _unexplained(result), at)
+        task = failed(state.workflow_id, task, result.failure or unexplained(result), at)
     state = state.changed({"usage": add(state.usage, result.usage)})
     return advance(state, at, [task])
 
@@ -93,22 +94,47 @@ def fire_timer(state: WorkflowState, due: datetime) -> WorkflowState | None:
         return None if state.ended_at + policy.RETENTION <= due else state
     if state.deadline_at is not None and state.deadline_at <= due:
         return end(stamp(state, due), due, WorkflowStatus.FAILED, policy.DEADLINE_PASSED)
+    gate = gates.next_due(state)
     late = [task for task in state.tasks if task.due_at is not None and task.due_at <= due]
-    return advance(state, due, [_task_due(state, task, due) for task in late]) if late else state
+    if not late and (gate is None or gate > due):
+        return state
+    if state.after_due_at is not None and state.after_due_at <= due and gates.unresolved(state):
+        return end(stamp(state, due), due, WorkflowStatus.FAILED, gates.timed_out(state))
+    return advance(state, due, [overdue(state.workflow_id, task, due) for task in late])
 
 
-def decide(before: WorkflowState | None, after: WorkflowState) -> tuple[Assign | End, ...]:
-    """What must go out because of a transition: new assignments in order, or the end."""
-    known = {} if before is None else {task.task_id: task for task in before.tasks}
-    outputs: list[Assign | End] = [
-        Assign(task)
-        for task in after.tasks
-        if task.status == TaskStatus.ASSIGNED
-        and (task.task_id not in known or known[task.task_id].attempt != task.attempt)
-    ]
-    if policy.is_ended(after.status) and not (before and policy.is_ended(before.status)):
-        outputs.append(End())
-    return tuple(outputs)
+def resolve(
+    state: WorkflowState, workflow_id: str, status: WorkflowStatus, at: datetime
+) -> WorkflowState:
+    """Apply how a workflow ended that this one waits for; the same state when it does not."""
+    waits = any(each.workflow_id == workflow_id for each in gates.unresolved(state))
+    if policy.is_ended(state.status) or not waits:
+        return state
+    after = tuple(
+        each.changed({"status": status}) if each.workflow_id == workflow_id else each
+        for each in state.after
+    )
+    state = stamp(state, at, {"after": after})
+    failures = (gates.unmet(each) for each in after if each.workflow_id == workflow_id)
+    failure = next(filter(None, failures), None)
+    if failure is not None:
+        return end(state, at, WorkflowStatus.FAILED, failure)
+    return settle(state, at)
+
+
+def admit(state: WorkflowState, at: datetime) -> WorkflowState:
+    """Its tenant's limits let it run; the same state when it did not wait for that."""
+    if policy.is_ended(state.status) or state.admission != Admission.WAITING:
+        return state
+    return settle(stamp(state, at, {"admission": Admission.GRANTED}), at)
+
+
+def refuse(state: WorkflowState, fault: Fault, at: datetime) -> WorkflowState:
+    """A fault that shows only beside other workflows; what has begun is not refused any more."""
+    if policy.is_ended(state.status) or not gates.is_closed(state):
+        return state
+    refused = end(stamp(state, at), at, WorkflowStatus.REJECTED, None)
+    return refused.changed({"faults": (fault,)})
 
 
 def find_task(state: WorkflowState, task_id: str) -> TaskState | None:
@@ -144,32 +170,6 @@ def _awaits(state: WorkflowState, task: TaskState, attempt: int) -> bool:
         and task.status == TaskStatus.ASSIGNED
         and task.attempt == attempt
     )
-
-
-def _unexplained(result: TaskFinished) -> Failure:
-    # A worker that was stopped hands an attempt back as cancelled: it may be tried again.
-    handed_back = result.status == Outcome.CANCELLED
-    kind = "task.cancelled" if handed_back else "task.failed"
-    return Failure(error_type=kind, message="no reason was given", retryable=handed_back)
-
-
-def _attempt_failed(
-    state: WorkflowState, task: TaskState, failure: Failure, at: datetime
-) -> TaskState:
-    if not policy.may_retry(task, failure):
-        ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": failure, "due_at": None}
-        return task.changed(ended)
-    name = policy.assignment_id(state.workflow_id, task.task_id, task.attempt)
-    wait_s = policy.backoff_s(name, task.attempt, failure.retry_after_s)
-    due = at + timedelta(seconds=wait_s)
-    waiting = {"status": TaskStatus.WAITING_RETRY, "failure": failure, "due_at": due}
-    return task.changed(waiting)
-
-
-def _task_due(state: WorkflowState, task: TaskState, due: datetime) -> TaskState:
-    if task.status == TaskStatus.ASSIGNED:
-        return _attempt_failed(state, task, policy.TIMED_OUT, due)
-    return task.changed({"status": TaskStatus.PENDING, "due_at": None})
 
 
 def advance(state: WorkflowState, at: datetime, changed: Iterable[TaskState]) -> WorkflowState:
@@ -223,9 +223,11 @@ def _skip(state: WorkflowState, at: datetime) -> WorkflowState:
 
 
 def _release(state: WorkflowState, at: datetime) -> WorkflowState:
+    if gates.is_closed(state):
+        return state
     over = {t.task_id for t in state.tasks if t.status not in OPEN}
     ready = [
-        _released(task, at)
+        released(task, at)
         for task in state.tasks
         if task.status == TaskStatus.PENDING and over.issuperset(task.depends_on)
     ]
@@ -236,19 +238,6 @@ def _release(state: WorkflowState, at: datetime) -> WorkflowState:
     ):
         state = state.changed({"status": WorkflowStatus.RUNNING})
     return state
-
-
-def _released(task: TaskState, at: datetime) -> TaskState:
-    if task.requires_approval:
-        return task.changed({"status": TaskStatus.WAITING_APPROVAL})
-    assigned = {
-        "status": TaskStatus.ASSIGNED,
-        "attempt": task.attempt + 1,
-        "assigned_at": at,
-        "finished_at": None,
-        "due_at": at + timedelta(seconds=task.timeout_s),
-    }
-    return task.changed(assigned)
 
 
 def _verdict(state: WorkflowState) -> tuple[WorkflowStatus, Failure | None]:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 
 # What serves the coordinator alone.
-INTERNAL = {"applied", "request_sha256"}
+INTERNAL = {"applied", "payloads", "request_sha256"}
 
 
 def project(codec: Codec, batch: Sequence[Inbound]) -> list[tuple[str, Document | None]]:

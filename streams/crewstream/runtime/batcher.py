@@ -63,8 +63,7 @@ class Batcher:
         tables: Mapping[str, Ledger],
         handler: Handler,
         *,
-        timers: Timers,
-        timed: str,
+        timers: Mapping[str, Timers],
         prepare: Prepare | None = None,
         recall: Recall | None = None,
     ) -> None:
@@ -72,7 +71,7 @@ class Batcher:
         self._said: dict[int, tuple[int, Said]] = {}
         """By partition: the generation for which was looked, and what had been said."""
         self._app, self._tables, self._handler = app, tables, handler
-        self._timers, self._timed = timers, timed
+        self._timers = timers
         self._open: set[asyncio.Task[None]] = set()
         self._rows_sent: dict[int, asyncio.Future[None]] = {}
         """By partition: when the rows of its newest batch are on their way."""
@@ -121,19 +120,21 @@ class Batcher:
         partition = batch[0].inbound.partition
         rows = PartitionRows(self._tables, partition)
         outputs: list[Delivery] = []
+        beside: list[tuple[Ledger, Write]] = []
         writes: list[tuple[Ledger, Write]] = []
         for record in batch:
             try:
                 for out in self._handler.handle(record.inbound, rows):
                     if out.topic in self._tables:
-                        writes.append(self._hold(out, partition))
+                        rows_of = writes if out.topic in self._timers else beside
+                        rows_of.append(self._hold(out, partition))
                     elif not self._was_said(out, record):
                         outputs.append(await self._send(out))
             except Exception as exc:  # noqa: BLE001
                 leave(STATE_AHEAD, f"{record.inbound.position} cannot be applied", cause=exc)
         before, sent = self._rows_sent.get(partition), asyncio.get_running_loop().create_future()
         self._rows_sent[partition] = sent
-        waiter = asyncio.create_task(self._confirm(batch, outputs, writes, before, sent))
+        waiter = asyncio.create_task(self._confirm(batch, outputs, (beside, writes), before, sent))
         self._open.add(waiter)
         waiter.add_done_callback(self._open.discard)
 
@@ -141,8 +142,8 @@ class Batcher:
         if out.key is None:
             raise ValueError(f"a row of {out.topic} without a key")
         table = self._tables[out.topic]
-        if out.topic == self._timed:
-            self._timers.set(partition, out.key, out.due_at)
+        if (timers := self._timers.get(out.topic)) is not None:
+            timers.set(partition, out.key, out.due_at)
         return table, table.hold(partition, out.key, out.value, out.headers)
 
     async def _send(self, out: Outbound) -> Delivery:
@@ -155,7 +156,7 @@ class Batcher:
         self,
         batch: Sequence[Record],
         outputs: Sequence[Delivery],
-        writes: Sequence[tuple[Ledger, Write]],
+        writes: Sequence[Sequence[tuple[Ledger, Write]]],
         before: asyncio.Future[None] | None,
         sent: asyncio.Future[None],
     ) -> None:
@@ -164,9 +165,14 @@ class Batcher:
                 await delivery
             if before is not None:
                 await before  # rows reach their changelog in the order in which they changed
-            rows = [await table.send(write) for table, write in writes]
+            beside, rows = writes
+            # Of several brokers, one may fail between two tables: a workflow's row, by which its
+            # event is known to be done, never gets in before what belongs to it.
+            for delivery in [await table.send(write) for table, write in beside]:
+                await delivery
+            deliveries = [await table.send(write) for table, write in rows]
             sent.set_result(None)
-            for delivery in rows:
+            for delivery in deliveries:
                 await delivery
         except Exception as exc:  # noqa: BLE001
             position = batch[0].inbound.position

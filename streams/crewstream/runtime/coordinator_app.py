@@ -31,8 +31,8 @@ class CoordinatorProcessor(Protocol):
         """What an event causes, in the order to send. Pure; raises only for a bug."""
         ...
 
-    def due(self, value: bytes) -> datetime | None:
-        """When the next timer of a stored row is due."""
+    def due(self, topic: str, value: bytes) -> datetime | None:
+        """When the next timer of a stored row of a table is due."""
         ...
 
     def fire(self, key: bytes, due: datetime) -> Outbound:
@@ -47,14 +47,14 @@ def coordinator_app(
     *,
     sources: Sequence[str],
     tables: Sequence[str],
-    timed: str,
+    timed: Sequence[str],
     prepare: Prepare | None = None,
     once: Sequence[str] = (),
 ) -> Application:
     """An app whose processor reads `sources` and owns the rows of `tables` (changelog topics).
 
     An Outbound to one of `tables` is a write to the row of its key, in the partition of the event;
-    any other is sent as it is. `timed` is the table whose rows have timers. `prepare` is awaited
+    any other is sent as it is. The rows of tables in `timed` have timers. `prepare` is awaited
     with the records of a batch before they are handled; while it raises Transient they wait.
     Outputs to topics in `once` are not repeated after a crash (see `recall`).
     All topics read and all tables must have `options.partitions` partitions; they exist already.
@@ -67,12 +67,11 @@ def coordinator_app(
     for ledger in ledgers.values():
         app.tables.add(ledger)
     recall = Recall(kafka, once) if once else None
-    timers = Timers()
-    service = _timer_service(app, ledgers[timed], timers, processor)
-
-    batcher = Batcher(
-        app, ledgers, processor, timers=timers, timed=timed, prepare=prepare, recall=recall
-    )
+    timers = {topic: Timers() for topic in timed}
+    services = [
+        _timer_service(app, topic, ledgers[topic], timers[topic], processor) for topic in timed
+    ]
+    batcher = Batcher(app, ledgers, processor, timers=timers, prepare=prepare, recall=recall)
     app.before_revoke.append(batcher.settle)
     app.before_stop.append(batcher.settle)
 
@@ -80,7 +79,8 @@ def coordinator_app(
     async def coordinate(stream: Any) -> None:
         await batcher.run(stream.noack())
 
-    app.task(service.run)
+    for service in services:
+        app.task(service.run)
     return app
 
 
@@ -102,11 +102,11 @@ def _rows_of(app: Application) -> Callable[[], LocalRows]:
 
 
 def _timer_service(
-    app: Application, ledger: Ledger, timers: Timers, processor: CoordinatorProcessor
+    app: Application, topic: str, ledger: Ledger, timers: Timers, processor: CoordinatorProcessor
 ) -> TimerService:
     def due_of(partition: int, key: bytes) -> datetime | None:
         value = ledger.row(partition, key)
-        return None if value is None else processor.due(value)
+        return None if value is None else processor.due(topic, value)
 
     async def send(due: Due) -> None:
         out = processor.fire(due.key, due.due)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,12 +51,15 @@ class PlainOptions:
 class Refillable(Protocol):
     """A sink that can be emptied behind our back, and is filled again from the whole log."""
 
-    async def lost(self) -> bool:
-        """Whether it was never filled, or has been emptied. May raise Transient."""
+    async def lost(self, partitions: Collection[int]) -> Collection[int]:
+        """Those of the partitions that are not in it, as after it was emptied. May raise Transient.
+
+        By partition, since each is filled by the member that owns it.
+        """
         ...
 
-    async def filling(self) -> None:
-        """From now on it is being filled from the start of the log. May raise Transient."""
+    async def filling(self, partitions: Collection[int]) -> None:
+        """From now on it is being filled from their start. May raise Transient."""
         ...
 
 
@@ -167,14 +170,15 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
             return
         self._looked_s = time.monotonic()
         try:
-            if self._assigned and await self._sink.lost():
+            owned = {tp.partition: tp for tp in consumer.assignment()} if self._assigned else {}
+            if lost := await self._sink.lost(owned.keys()):
                 _log.warning("what was written is gone: reading the log from its start")
-                starts = await consumer.beginning_offsets(list(consumer.assignment()))
+                starts = await consumer.beginning_offsets([owned[number] for number in lost])
                 # Committed first: after a crash in between, it begins there once more.
                 await consumer.commit(starts)
                 for tp, offset in starts.items():
                     consumer.seek(tp, offset)
-                await self._sink.filling()
+                await self._sink.filling(lost)
         except (Transient, CommitFailedError, IllegalStateError) as exc:
             _log.info("not refilled yet: %s", exc)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -146,9 +147,11 @@ class RocksRows:
         return int(position), float(at_s)
 
 
+@cache  # a few a partition; asked for at each read and write
 def _row(tp: TP) -> bytes:
     return b"row\0%b\0%d\0" % (tp.topic.encode(), tp.partition)
 
 
+@cache
 def _mark(tp: TP) -> bytes:
     return b"mark\0%b\0%d" % (tp.topic.encode(), tp.partition)

@@ -108,6 +108,7 @@ async def test_a_nested_record_of_another_shape_is_rewritten_with_our_schema() -
         "accepted_at": NOW,
         "updated_at": NOW,
         "usage": USAGE,
+        "max_cost_usd": NOTHING,
         "tasks": [
             {"task_id": "a", "project_id": "p", "crew": "c", "task_type": "x", "usage": USAGE}
         ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from crewstream.analytics.migrations import ChangedMigration, Migration, Place, migrations, pending
@@ -19,10 +21,10 @@ def test_on_a_cluster_the_engine_is_replicated() -> None:
     assert create == f"CREATE TABLE `d`.a ON CLUSTER 'main' ENGINE = ReplicatedLog({where})"
 
 
-def test_every_create_of_ours_says_if_not_exists_and_on_cluster() -> None:
+def test_every_statement_of_ours_may_run_again_and_is_for_the_whole_cluster() -> None:
     for migration in migrations():
         for statement in migration.statements(Place("d", "main")):
-            assert "IF NOT EXISTS" in statement, migration.name
+            assert re.search("IF NOT EXISTS|OR REPLACE", statement), migration.name
             assert "ON CLUSTER 'main'" in statement, migration.name
 
 

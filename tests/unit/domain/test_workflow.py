@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from crewstream.contracts.events import (
     WorkflowState,
     WorkflowStatus,
 )
-from crewstream.domain import commands, policy, workflow
+from crewstream.domain import commands, outputs, policy, steps, workflow
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 CLOSED = {TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED}
@@ -94,8 +95,8 @@ class Run:
 
     def follow(self, before: WorkflowState | None) -> None:
         state = self.state
-        for step in workflow.decide(before, state):
-            if isinstance(step, workflow.Assign):
+        for step in steps.decide(before, state):
+            if isinstance(step, steps.Assign):
                 task = step.task
                 by_id = {t.task_id: t for t in state.tasks}
                 before_it = [by_id[name].status for name in task.depends_on]
@@ -294,3 +295,39 @@ def test_a_command_acts_once_and_one_without_sense_says_why() -> None:
     foreign = commands.command(paused, ask(Command.CANCEL, number=3, tenant="other"), AT)
     assert foreign.status == WorkflowStatus.PAUSED
     assert "another tenant" in foreign.notice
+
+
+@pytest.mark.parametrize(
+    ("error_type", "journals"),
+    [
+        ("llm.rate_limited", ["w/t0/1", "w/t0/1", "w/t0/1"]),
+        ("task.timeout", ["w/t0/1", "w/t0/1", "w/t0/1"]),
+        ("guardrail.failed", ["w/t0/1", "w/t0/2", "w/t0/3"]),
+        ("output.invalid", ["w/t0/1", "w/t0/2", "w/t0/3"]),
+    ],
+)
+def test_a_new_attempt_goes_on_from_what_was_paid_unless_the_answers_were_the_fault(
+    error_type: str, journals: list[str]
+) -> None:
+    request = WorkflowRequested(
+        workflow_id="w", tenant_id="t", project_id="p", requested_at=AT,
+        tasks=(TaskRequest(task_id="t0", crew="c"),),
+    )  # fmt: skip
+    state, found = workflow.accept(request, (), AT, "", ""), []
+    for attempt in (1, 2, 3):
+        assigned = outputs.assigned(state, state.tasks[0], request, {}, "{}")
+        found.append(assigned.journal)
+        failure = Failure(error_type=error_type, retryable=True)
+        result = TaskFinished.model_validate(
+            assigned.model_dump(include=set(TaskFinished.model_fields))
+            | {"status": Outcome.FAILED, "failure": failure, "started_at": AT, "finished_at": AT}
+        )
+        state = workflow.finish_task(state, result, AT)
+        if attempt < 3:
+            due = policy.next_due(state)
+            assert due is not None
+            after = workflow.fire_timer(state, due)
+            assert after is not None
+            state = after
+    assert found == journals
+    assert state.status == WorkflowStatus.FAILED

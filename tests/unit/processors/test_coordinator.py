@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from crewstream import topology
 from crewstream.contracts.events import (
@@ -209,11 +210,12 @@ def test_another_request_of_the_same_id_is_a_dead_letter_and_the_first_one_stand
     assert b"another content" in dict(letter.headers)["x-dlq-error"]
 
 
-class Verbose:
+class Verbose(EchoRuns):
     """Runs whose results are as large as a result may be."""
 
+    @override
     async def run(self, task: CrewTask) -> CrewOutcome:
-        outcome = await EchoRuns().run(task)
+        outcome = await super().run(task)
         return replace(outcome, output="x" * 4_000_000)
 
 

@@ -33,7 +33,8 @@ class Lines:
 
     def of(self, processor: str) -> list[Line]:
         lines = map(json.loads, self._stream.getvalue().splitlines())
-        return [one for one in lines if one["logger"] == f"crewstream.processors.{processor}"]
+        name = f"crewstream.processors.{processor}"
+        return [one for one in lines if one["logger"].startswith(name)]
 
 
 @pytest.fixture
