@@ -9,11 +9,11 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from bench import crews, reads, recorder, starts, workflows
+from bench import crews, flood, profile, reads, recorder, starts, workflows
 from bench.figures import Figure, as_json, machine, markdown, show
 from bench.stage import stage
 
-PARTS = ("floor", "workflows", "crews", "recorder", "reads", "starts")
+PARTS = ("floor", "workflows", "profile", "flood", "crews", "recorder", "reads", "starts")
 HERE = Path(__file__).parent
 
 
@@ -30,6 +30,12 @@ async def measure(parts: Collection[str], *, quick: bool) -> list[Figure]:
             if "reads" in parts:
                 _say("reads")
                 found += await reads.figures(running, *((300, 3) if quick else ()))
+    if "flood" in parts:
+        _say("a flood")
+        found += await flood.figures(*((1000,) if quick else ()))
+    if "profile" in parts:
+        _say("profile")
+        found += await profile.figures(*((300,) if quick else ()))
     if "crews" in parts:
         _say("crews, ours and stock turn by turn")
         found += await crews.figures(crews.QUICK if quick else crews.FULL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
+async def stage(settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[Stage]:
     """A Stage with its servers running, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="crewstream-bench-") as folder:
         found = Stage(
@@ -77,7 +77,7 @@ async def stage() -> AsyncIterator[Stage]:
                 cache_dir=cache_home(),
                 prefix=PREFIX,
                 ports=Ports.free(),
-                settings=SETTINGS,
+                settings=settings,
             )
         )
         async with found.running(found.product(*SERVERS)):

@@ -18,7 +18,11 @@ HistogramName = Literal[
     "crewstream_task_seconds",
     "crewstream_task_queue_seconds",
 ]
-GaugeName = Literal["crewstream_ready"]
+GaugeName = Literal[
+    "crewstream_ready",
+    "crewstream_window_jobs",
+    "crewstream_window_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ HISTOGRAMS: dict[HistogramName, Metric] = {
 }
 GAUGES: dict[GaugeName, Metric] = {
     "crewstream_ready": Metric("1 when the process does its work."),
+    "crewstream_window_jobs": Metric("Assignments that wait in a worker's window.", ("project",)),
+    "crewstream_window_bytes": Metric("Size of all records that a worker holds undone."),
 }
 
 

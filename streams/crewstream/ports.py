@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -25,8 +26,31 @@ class CrewRuns(Protocol):
     """Where crews run."""
 
     async def run(self, task: CrewTask) -> CrewOutcome:
-        """Run one attempt to its end; a failure is an outcome, never an exception."""
+        """Run one attempt to its end; a failure is an outcome, never an exception.
+
+        One whose deadline has passed is not run; its outcome has what earlier runs of it used.
+        """
         ...
+
+    def cancel(self, assignment_id: str) -> bool:
+        """Stop a run, which then ends as cancelled; False: there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """The journal that an outcome ends, as its run had it; `epoch` 0: it had none.
+
+    `covered`: the journal's records up to this one are in an outcome now.
+    """
+
+    name: str = ""
+    epoch: int = 0
+    covered: int = 0
+    succeeded: bool = False
+
+
+NOT_JOURNALED = Journaled()
 
 
 class Outcomes(Protocol):
@@ -34,7 +58,14 @@ class Outcomes(Protocol):
 
     async def get(self, assignment_id: str) -> bytes | None: ...
 
-    async def put(self, assignment_id: str, result: bytes) -> None: ...
+    async def put(
+        self, assignment_id: str, result: bytes, journaled: Journaled = NOT_JOURNALED
+    ) -> bytes:
+        """Keep the result, unless there is one already; what is kept.
+
+        Raises Transient, with nothing changed: another run owns the journal now.
+        """
+        ...
 
 
 class StatusStore(Protocol):

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from crewstream.errors import Transient
+from crewstream.ports import NOT_JOURNALED, Journaled
 from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, Status
 
 
@@ -42,15 +44,26 @@ class MemoryRows:
 
 @dataclass(slots=True)
 class MemoryOutcomes:
-    """Finished assignments in a dictionary."""
+    """Finished assignments in a dictionary; `epochs` are the leases of journals, by name."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    reported: dict[str, int] = field(default_factory=dict)
 
     async def get(self, assignment_id: str) -> bytes | None:
         return self.kept.get(assignment_id)
 
-    async def put(self, assignment_id: str, result: bytes) -> None:
+    async def put(
+        self, assignment_id: str, result: bytes, journaled: Journaled = NOT_JOURNALED
+    ) -> bytes:
+        if assignment_id in self.kept:
+            return self.kept[assignment_id]
+        if journaled.epoch:
+            if self.epochs.get(journaled.name, journaled.epoch) != journaled.epoch:
+                raise Transient(f"another run owns the journal {journaled.name}")
+            self.reported[journaled.name] = journaled.covered
         self.kept[assignment_id] = result
+        return result
 
 
 @dataclass(slots=True)
@@ -94,9 +107,19 @@ class EchoRuns:
     inputs may ask for `sleep_s` seconds of work, and for `fail`: an error type.
     """
 
+    def __init__(self) -> None:
+        self._sleeping: dict[str, asyncio.Event] = {}
+
     async def run(self, task: CrewTask) -> CrewOutcome:
         started = datetime.now(UTC)
-        await asyncio.sleep(float(str(task.inputs.get("sleep_s", 0))))
+        if task.deadline_s <= 0:
+            late = Failure("task.timeout", "Its deadline had passed.", retryable=True)
+            return CrewOutcome(task.assignment_id, Status.FAILED, started, started, failure=late)
+        if await self._sleep(task.assignment_id, float(str(task.inputs.get("sleep_s", 0)))):
+            cancelled = Failure("task.cancelled", "The run was cancelled.")
+            return CrewOutcome(
+                task.assignment_id, Status.CANCELLED, started, datetime.now(UTC), failure=cancelled
+            )
         fails = str(task.inputs.get("fail", ""))
         return CrewOutcome(
             assignment_id=task.assignment_id,
@@ -108,6 +131,26 @@ class EchoRuns:
             offline=True,
             failure=Failure(fails, "the inputs asked for it", retryable=True) if fails else None,
         )
+
+    def cancel(self, assignment_id: str) -> bool:
+        """Wake the run of this assignment; False: it does not sleep."""
+        woken = self._sleeping.get(assignment_id)
+        if woken is not None:
+            woken.set()
+        return woken is not None
+
+    async def _sleep(self, assignment_id: str, seconds: float) -> bool:
+        """Whether it was cancelled meanwhile."""
+        if not seconds:
+            return False
+        woken = self._sleeping[assignment_id] = asyncio.Event()
+        try:
+            await asyncio.wait_for(woken.wait(), seconds)
+        except TimeoutError:
+            return False
+        finally:
+            del self._sleeping[assignment_id]
+        return True
 
 
 def _version(state: Mapping[str, object]) -> int:

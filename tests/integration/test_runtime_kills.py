@@ -234,3 +234,18 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_runs(bench: Bench) -> 
     told = await bench.until(lambda told: len(ids(told)) == 9)
     assert len(told) == 9
     assert await bench.committed("worker") == 9
+
+
+async def test_what_a_stopped_worker_had_not_begun_is_done_by_the_next(bench: Bench) -> None:
+    worker, events = bench.run("worker"), range(1, 49)
+    await bench.send("warm", id=0)
+    await bench.until(lambda told: ids(told) == {0})
+    for number in events:
+        await bench.send(f"key-{number}", id=number, sleep_s=2)
+    await asyncio.sleep(0.5)
+    assert bench.end(worker, signal.SIGTERM) == 0
+    told = [value for _, value in await bench.read("out")]
+    assert len(told) < len(events), "not all of them found a slot"
+    bench.run("worker")
+    told = await bench.until(lambda told: len(ids(told)) == len(events) + 1)
+    assert len(told) == len(events) + 1, "one of them ran twice"

@@ -17,19 +17,26 @@ class Book:
     late acknowledgement cannot move the offsets of a later assignment.
     """
 
-    __slots__ = ("committed", "doubt", "next", "open")
+    __slots__ = ("committed", "doubt", "next", "open", "open_bytes")
 
     def __init__(self, start: int, committed: int | None = None) -> None:
         self.next = start
         self.committed = committed
-        self.open: dict[int, None] = {}
-        """In order of delivery, hence of offset."""
+        self.open: dict[int, int] = {}
+        """Sizes in bytes, in order of delivery, hence of offset."""
+        self.open_bytes = 0
         self.doubt: int | None = None
         """An offset that came too early and is read once more."""
 
-    def deliver(self, offset: int) -> None:
+    def deliver(self, offset: int, size: int = 0) -> None:
+        """A record of `size` bytes is in our hands."""
         self.next = offset + 1
-        self.open[offset] = None
+        self.open[offset] = size
+        self.open_bytes += size
+
+    def close(self, offset: int) -> None:
+        """A record is done; one that is done already changes nothing."""
+        self.open_bytes -= self.open.pop(offset, 0)
 
     def committable(self) -> int:
         """The oldest delivered and unacknowledged offset, else the next one expected."""
@@ -44,8 +51,15 @@ class Record:
     def __init__(self, inbound: Inbound, book: Book, generation: int) -> None:
         self.inbound, self.book, self.generation = inbound, book, generation
 
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        one = self.inbound
+        headers = sum(len(name) + len(value or b"") for name, value in one.headers)
+        return len(one.key or b"") + len(one.value or b"") + headers
+
     def ack(self) -> None:
-        self.book.open.pop(self.inbound.offset, None)
+        self.book.close(self.inbound.offset)
 
 
 def inbound(record: ConsumerRecord) -> Inbound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -41,6 +41,7 @@ class CompactedTopic:
         await consumer.start()
         tps = [TopicPartition(self._topic, number) for number in range(self._partitions)]
         consumer.assign(tps)
+        await self._begin(consumer, tps)
         ends = await consumer.end_offsets(tps)
         while any([await consumer.position(tp) < ends[tp] for tp in tps]):
             await self._take(consumer)
@@ -60,6 +61,10 @@ class CompactedTopic:
     async def __aexit__(self, *_: object) -> None:
         if self._consumer is not None:
             await self._consumer.stop()
+
+    async def _begin(self, consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:
+        """Go to where reading begins."""
+        await consumer.seek_to_beginning(*tps)
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         for records in (await consumer.getmany(timeout_ms=500)).values():

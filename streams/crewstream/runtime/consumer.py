@@ -30,7 +30,9 @@ from typing_extensions import override
 from crewstream.runtime.book import Book, Record, inbound
 from crewstream.runtime.leave import STATE_AHEAD, leave
 from crewstream.runtime.member import Member
+from crewstream.runtime.outage import Outage
 from crewstream.runtime.recovery import TailSkipper
+from crewstream.runtime.room import Room, room
 
 if TYPE_CHECKING:
     from mode import Service
@@ -60,6 +62,7 @@ class Consumer(Member):
         self.lease_s = 0.0
         """When the last request that proved our membership was sent (monotonic)."""
         self.counts: Counter[str] = Counter()
+        self.outage = Outage("commits to Kafka")
         self.commit_lock = asyncio.Lock()
         self.tails = TailSkipper(self)
 
@@ -78,15 +81,14 @@ class Consumer(Member):
 
     def takeable(self) -> tuple[list[TP], int]:
         """Partitions to take from now, and how many records."""
-        options = self.transport.options
-        room = options.total_window - sum(len(book.open) for book in self.books.values())
-        tps = [tp for tp in self._active_partitions if self._has_room(tp, options.window, room)]
-        return tps, max(1, min(room, options.batch_records))
+        options, left = self.transport.options, room(self.transport.options, self.books.values())
+        tps = [tp for tp in self._active_partitions if self._takes(tp, left)]
+        return tps, max(1, min(left.records, options.batch_records))
 
-    def _has_room(self, tp: TP, window: int, room: int) -> bool:
+    def _takes(self, tp: TP, left: Room) -> bool:
         book = self.books.get(tp)
         if book is not None:
-            return room > 0 and len(book.open) < window
+            return left.takes(book)
         return self._is_changelog_tp(tp) and self.conductor.changelogs_have_room()
 
     async def pump(self, service: Service) -> None:
@@ -161,8 +163,9 @@ class Consumer(Member):
                 if (other := self._out_of_turn(tp, book, record.offset)) is None:
                     break
                 book = other
-            book.deliver(record.offset)
-            batch.append(Record(inbound(record), book, self.generation))
+            taken = Record(inbound(record), book, self.generation)
+            book.deliver(record.offset, taken.size)
+            batch.append(taken)
         if batch:
             message = self._to_message(tp, records[-1])
             self.conductor.deliver_batch(tp, batch, message)
@@ -220,8 +223,9 @@ class Consumer(Member):
             await asyncio.wait_for(self.ensure().commit(what), COMMIT_TIMEOUT_S)
         except (KafkaError, TimeoutError) as exc:
             self.counts["commit_failures"] += 1
-            _log.warning("commit: %r", exc)
+            self.outage.goes_on(repr(exc))
             return False
+        self.outage.is_over()
         self.lease_s = max(self.lease_s, sent_s)
         return True
 

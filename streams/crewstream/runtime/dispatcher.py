@@ -1,9 +1,10 @@
-"""Runs many long records at once, and acknowledges each when it is done.
+"""Holds undone records, runs those that the window picks, acknowledges each when it is done.
 
-* at most `limit` at a time; `submit` waits for room;
+* at most `limit` run at a time; what waits is in the window, which says what runs next;
 * an offset delivered again while its run still lives is attached to that run, not run twice;
-* a record with the key of a run waits for that run (and then finds its outcome);
-* runs of partitions that went to another member are cancelled;
+* of records whose jobs share a key one runs at a time (a second one then finds its outcome);
+* a record that is not wanted any more is let go of; if it runs, its run is told by others;
+* runs of partitions that went to another member are cancelled, what is queued is handed back;
 * `drain` lets runs finish, or hand back, within a grace time.
 """
 
@@ -11,81 +12,114 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faust.types import TP
 
+from crewstream.domain.job import Job
+from crewstream.domain.window import Window
 from crewstream.errors import Transient
 from crewstream.records import Inbound
 from crewstream.runtime.backoff import Backoff
 from crewstream.runtime.leave import STATE_AHEAD, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from crewstream.runtime.book import Book, Record
 
 Work = Callable[[Inbound], Awaitable[None]]
+Place = tuple[TP, int]
 HAND_BACK_S = 5.0
 """For cancelled runs to let go of what they hold."""
 
 _log = logging.getLogger(__name__)
 
 
-class Run:
-    """One record being worked on; `record` is its latest delivery."""
+class Held:
+    """One record in our hands; `record` is its latest delivery, `run` is there once it runs."""
 
-    __slots__ = ("record", "task")
-    task: asyncio.Task[None]
+    __slots__ = ("job", "record", "run")
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, record: Record, job: Job | None) -> None:
+        self.record, self.job = record, job
+        self.run: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the dispatcher asks before it takes or begins anything.
+
+    `describe` gives the job of a record, or None: it is run at once. `unwanted` tells whether the
+    job of this name was cancelled, `working` whether work on a record may begin, `flowing` whether
+    any may.
+    """
+
+    describe: Callable[[Inbound], Job | None]
+    unwanted: Callable[[str], bool]
+    working: Callable[[Record], bool]
+    flowing: Callable[[], bool]
 
 
 class Dispatcher:
-    """The runs of one process. `working` says whether work on a record may begin."""
+    """The records of one process that are not done."""
 
-    def __init__(self, limit: int, work: Work, *, working: Callable[[Record], bool]) -> None:
-        self._room, self._work, self._working = asyncio.Semaphore(limit), work, working
-        self._runs: dict[tuple[TP, int], Run] = {}
-        self._last_of_key: dict[bytes | None, asyncio.Task[None]] = {}
+    def __init__(self, limit: int, work: Work, intake: Intake, window: Window[Held]) -> None:
+        self._limit, self._work, self._intake, self._window = limit, work, intake, window
+        self._held: dict[Place, Held] = {}
+        self._named: dict[str, set[Held]] = {}
+        self._runs: set[Held] = set()
         self._waits: dict[str, int] = {}
         self._closing = False
 
-    async def submit(self, record: Record) -> None:
-        """Begin, attach or drop: what is dropped is, or will be, delivered again."""
-        where = _where(record.inbound)
-        if self._refuses(record) or self._attach(record, where):
+    def submit(self, records: Iterable[Record]) -> None:
+        """Take, attach or drop each: what is dropped is, or will be, delivered again."""
+        for record in records:
+            if not self._closing and self._intake.working(record):
+                self._take(record)
+        self._fill()
+
+    def _take(self, record: Record) -> None:
+        place = _place(record)
+        held = self._held.get(place)
+        if held is not None and not (held.run is not None and held.run.cancelling()):
+            held.record = record
             return
-        await self._room.acquire()
-        if self._refuses(record):
-            self._room.release()
+        job = self._intake.describe(record.inbound)
+        if job is not None and self._intake.unwanted(job.name):
+            record.ack()
             return
-        self._begin(record, where)
+        held = self._held[place] = Held(record, job)
+        if job is None:
+            self._begin(held)
+        else:
+            self._named.setdefault(job.name, set()).add(held)
+            self._window.add(held, job)
 
-    def _refuses(self, record: Record) -> bool:
-        return self._closing or not self._working(record)
+    def _fill(self) -> None:
+        """Begin what the window picks, as long as there is room."""
+        while (
+            not self._closing
+            and self._window.running < self._limit
+            and self._intake.flowing()
+            and (held := self._window.pick()) is not None
+        ):
+            self._begin(held)
 
-    def _attach(self, record: Record, where: tuple[TP, int]) -> bool:
-        run = self._runs.get(where)
-        if run is None or run.task.cancelling():
-            return False
-        run.record = record
-        return True
-
-    def _begin(self, record: Record, where: tuple[TP, int]) -> None:
-        run, key = Run(record), record.inbound.key
-        run.task = asyncio.create_task(self._run(self._last_of_key.get(key), run))
-        self._runs[where], self._last_of_key[key] = run, run.task
+    def _begin(self, held: Held) -> None:
+        began_s = time.monotonic()
+        held.run = asyncio.create_task(self._run(held))
+        self._runs.add(held)
         # A callback, not a `finally`: a task cancelled before its first step never enters its body.
-        run.task.add_done_callback(lambda _: self._ended(where, key, run))
+        held.run.add_done_callback(lambda _: self._ended(held, time.monotonic() - began_s))
 
-    async def _run(self, before: asyncio.Task[None] | None, run: Run) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        await self._until_done(run.record.inbound)
-        run.record.ack()
+    async def _run(self, held: Held) -> None:
+        await self._until_done(held.record.inbound)
+        held.record.ack()
 
     async def _until_done(self, inbound: Inbound) -> None:
         """Work on it until what it needs is there. A bug ends the process, not only the run."""
@@ -110,32 +144,68 @@ class Dispatcher:
             if not self._waits[why]:
                 del self._waits[why]
 
-    def _ended(self, where: tuple[TP, int], key: bytes | None, run: Run) -> None:
-        self._room.release()
-        if self._runs.get(where) is run:
-            del self._runs[where]
-        if self._last_of_key.get(key) is run.task:
-            del self._last_of_key[key]
+    def _ended(self, held: Held, ran_s: float) -> None:
+        self._runs.discard(held)
+        if held.job is not None:
+            self._window.done(held, ran_s)
+        self._forget(held)
+        self._fill()
+
+    def _forget(self, held: Held) -> None:
+        place = _place(held.record)
+        if self._held.get(place) is held:
+            del self._held[place]
+        if held.job is not None:
+            named = self._named[held.job.name]
+            named.discard(held)
+            if not named:
+                del self._named[held.job.name]
+
+    def withdraw(self, name: str) -> None:
+        """The job of this name is not wanted any more: acknowledge it where it is queued."""
+        for held in list(self._named.get(name, ())):
+            if self._window.drop(held):
+                held.record.ack()
+                self._forget(held)
+
+    def queued(self) -> Counter[str]:
+        """How many jobs of each project wait for their turn."""
+        return self._window.queued_by_project()
 
     def waits(self) -> set[str]:
         """What runs wait for: a probe for the app's health."""
         return set(self._waits)
 
     def stuck(self, tp: TP, book: Book) -> bool:
-        """There is room, and yet the oldest open record is not being worked on."""
+        """The oldest open record is not in our hands, or there are jobs and yet nothing runs."""
         oldest = next(iter(book.open), None)
-        return oldest is not None and not self._room.locked() and (tp, oldest) not in self._runs
+        if oldest is None:
+            return False
+        return (tp, oldest) not in self._held or not self._runs
 
     def keep_only(self, assigned: Collection[TP]) -> None:
-        """Cancel the runs of partitions that are not ours any more."""
-        for (tp, _offset), run in list(self._runs.items()):
-            if tp not in assigned:
-                run.task.cancel()
+        """After a rebalance: cancel the runs of partitions that are not ours any more.
+
+        What is queued is dropped, whosever it is now: it is delivered again to its owner.
+        """
+        for (tp, _offset), held in list(self._held.items()):
+            if held.run is None:
+                self._hand_back(held)
+            elif tp not in assigned:
+                held.run.cancel()
+
+    def _hand_back(self, held: Held) -> None:
+        if not self._intake.working(held.record) or self._closing:
+            self._window.drop(held)
+            self._forget(held)
 
     async def drain(self, grace_s: float) -> None:
-        """Begin nothing more; wait for the runs, then cancel those left."""
+        """Begin nothing more; hand back what is queued, wait for the runs, cancel those left."""
         self._closing = True
-        tasks = [run.task for run in self._runs.values()]
+        for held in list(self._held.values()):
+            if held.run is None:
+                self._hand_back(held)
+        tasks = [held.run for held in self._runs if held.run is not None]
         if not tasks:
             return
         _log.info("waiting up to %g s for %d runs", grace_s, len(tasks))
@@ -146,5 +216,6 @@ class Dispatcher:
             await asyncio.wait(left, timeout=HAND_BACK_S)
 
 
-def _where(inbound: Inbound) -> tuple[TP, int]:
+def _place(record: Record) -> Place:
+    inbound = record.inbound
     return TP(inbound.topic, inbound.partition), inbound.offset

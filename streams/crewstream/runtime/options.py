@@ -15,7 +15,8 @@ MEBIBYTE = 1024 * 1024
 class RuntimeOptions:
     """One process on Kafka: its group, its limits, its folder.
 
-    `window` bounds the open records of one partition, `total_window` those of the process.
+    `window` bounds the open records of one partition, `total_window` those of the process, and
+    `total_bytes` their size; one fetch may go beyond that. See `Consumer.takeable`.
     `datadir` holds the rows of a coordinator when `store` is "rocksdict"; processes may share it.
     """
 
@@ -32,6 +33,7 @@ class RuntimeOptions:
     batch_records: int = 500
     window: int = 512
     total_window: int = 4096
+    total_bytes: int = 64 * MEBIBYTE
     linger_ms: int = 0
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
     max_record_bytes: int = 8 * MEBIBYTE
@@ -43,5 +45,8 @@ class RuntimeOptions:
                 f"commit_interval_s {self.commit_interval_s} is too long for session_timeout_s "
                 f"{self.session_timeout_s}: at most a quarter of it"
             )
-        if min(self.partitions, self.batch_records, self.window, self.total_window) < 1:
-            raise Misconfigured("partitions, batch_records, window, total_window are at least 1")
+        counts = self.partitions, self.batch_records, self.window, self.total_window
+        if min(*counts, self.total_bytes) < 1:
+            raise Misconfigured(
+                "partitions, batch_records, window, total_window, total_bytes are at least 1"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -13,12 +13,14 @@ from typing_extensions import override
 from crewstream.errors import Unreachable
 from crewstream.runtime.application import Application
 from crewstream.runtime.backoff import Backoff
-from crewstream.runtime.dispatcher import Dispatcher
+from crewstream.runtime.dispatcher import Dispatcher, Held, Intake
 
 if TYPE_CHECKING:
     from faust.types import TP
 
     from crewstream.contracts.connection import KafkaConnection
+    from crewstream.domain.job import Job
+    from crewstream.domain.window import Window
     from crewstream.records import Inbound, Outbound
     from crewstream.runtime.book import Book
     from crewstream.runtime.options import RuntimeOptions
@@ -47,6 +49,14 @@ class WorkerApplication(Application):
     def stalled(self, tp: TP, book: Book) -> bool:
         return self.dispatcher.stuck(tp, book)
 
+    def flowing(self) -> bool:
+        """Whether any work may begin: not once a rebalance or a stop has begun."""
+        return not self.should_stop and self.kafka_consumer.flow_active
+
+    def open_bytes(self) -> int:
+        """The size of all records that are not done."""
+        return sum(book.open_bytes for book in self.kafka_consumer.books.values())
+
 
 def worker_app(
     kafka: KafkaConnection,
@@ -55,14 +65,22 @@ def worker_app(
     *,
     topics: Sequence[str],
     limit: int,
-) -> Application:
-    """An app that reads each of `topics` by a processor of its own and runs at most `limit`."""
+    window: Window[Held],
+    describe: Callable[[Inbound], Job | None],
+    unwanted: Callable[[str], bool] = lambda _: False,
+) -> WorkerApplication:
+    """An app that reads each of `topics` by a processor of its own and runs at most `limit`.
+
+    `window` chooses among the jobs that `describe` sees in records; a record without a job is run
+    at once. A job whose name is `unwanted` when it comes is acknowledged and not run.
+    """
     app = WorkerApplication(kafka, options, fenced=False)
 
     async def work(record: Inbound) -> None:
         await _deliver(app, await processor.handle(record))
 
-    app.dispatcher = Dispatcher(limit, work, working=app.working)
+    intake = Intake(describe, unwanted, app.working, app.flowing)
+    app.dispatcher = Dispatcher(limit, work, intake, window)
     app.probes.append(app.dispatcher.waits)
     app.before_stop.append(lambda: app.dispatcher.drain(options.drain_grace_s))
 
@@ -78,8 +96,7 @@ def worker_app(
 def _intake(dispatcher: Dispatcher) -> Any:
     async def intake(stream: Any) -> None:
         async for batch in stream.noack():
-            for record in batch:
-                await dispatcher.submit(record)
+            dispatcher.submit(batch)
 
     return intake
 

@@ -20,6 +20,7 @@ from faust.types import TP
 
 from crewstream.runtime.book import Book, Record, inbound
 from crewstream.runtime.consumer import Consumer
+from crewstream.runtime.outage import Outage
 
 IN = TP("in", 0)
 
@@ -48,6 +49,7 @@ class Bench(Consumer):
         self.sought = None
         self.flow_active = True
         self.counts = Counter()
+        self.outage = Outage("commits")
         self.got: list[Record] = []
 
     def deliver_batch(self, _tp: TP, records: list[Record], _message: object) -> None:

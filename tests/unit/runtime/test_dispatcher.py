@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
@@ -12,12 +13,16 @@ import crewstream.runtime  # noqa: F401  (sets NO_CYTHON before faust is importe
 # isort: split
 from faust.types import TP
 
+from crewstream.domain.job import Job
+from crewstream.domain.window import Window
 from crewstream.errors import Unreachable
 from crewstream.records import Inbound
 from crewstream.runtime.book import Book, Record
-from crewstream.runtime.dispatcher import Dispatcher
+from crewstream.runtime.dispatcher import Dispatcher, Intake
 
 TASKS = TP("tasks", 0)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+UNDECODABLE = b"?"
 
 
 class Bench:
@@ -29,13 +34,24 @@ class Bench:
         self.failures: Counter[int] = Counter()
         self.gates: dict[int, asyncio.Event] = {}
         self.again = asyncio.Event()
-        self.dispatcher = Dispatcher(limit, self.work, working=lambda _: self.working)
+        self.unwanted: set[str] = set()
+        intake = Intake(
+            self.describe, self.unwanted.__contains__, lambda _: self.working, lambda: self.working
+        )
+        self.dispatcher = Dispatcher(limit, self.work, intake, Window())
         self.book = Book(0)
 
-    def record(self, offset: int, key: bytes | None = None) -> Record:
+    def record(self, offset: int, key: bytes | None = None, tenant: bytes = b"a") -> Record:
         self.book.deliver(offset)
-        inbound = Inbound("tasks", 0, offset, key or b"%d" % offset, b"", (), 0)
+        inbound = Inbound("tasks", 0, offset, key or b"%d" % offset, tenant, (), 0)
         return Record(inbound, self.book, 1)
+
+    @staticmethod
+    def describe(record: Inbound) -> Job | None:
+        tenant, key = (record.value or b"").decode(), (record.key or b"").decode()
+        if record.value == UNDECODABLE:
+            return None
+        return Job(f"{key}/{record.offset}", tenant, "p", key, key, NOW, NOW)
 
     async def work(self, record: Inbound) -> None:
         self.begun.append(record.offset)
@@ -46,10 +62,9 @@ class Bench:
             self.again.set()
         await self.gates.setdefault(record.offset, asyncio.Event()).wait()
 
-    async def submit(self, record: Record) -> asyncio.Task[None]:
-        task = asyncio.create_task(self.dispatcher.submit(record))
+    async def submit(self, *records: Record) -> None:
+        self.dispatcher.submit(records)
         await self.turns()
-        return task
 
     async def end(self, offset: int) -> None:
         self.gates[offset].set()
@@ -77,11 +92,56 @@ async def test_at_most_limit_run_and_the_next_waits_for_room() -> None:
     bench = Bench(limit=2)
     for offset in range(2):
         await bench.submit(bench.record(offset))
-    third = await bench.submit(bench.record(2))
+    await bench.submit(bench.record(2))
     assert bench.begun == [0, 1]
     await bench.end(0)
     assert bench.begun == [0, 1, 2]
-    assert third.done()
+
+
+async def test_what_waits_runs_in_the_order_of_the_window() -> None:
+    bench = Bench(limit=1)
+    flood = [bench.record(offset, tenant=b"flood") for offset in range(50)]
+    await bench.submit(*flood)
+    await bench.submit(bench.record(50, tenant=b"other"))
+    await bench.end(0)
+    assert bench.begun == [0, 50]
+    assert bench.dispatcher.queued() == {"p": 49}
+
+
+async def test_what_is_no_assignment_runs_at_once() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1), bench.record(2, tenant=UNDECODABLE))
+    assert sorted(bench.begun) == [0, 2]
+
+
+async def test_a_queued_offset_that_is_delivered_again_is_queued_once() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1))
+    bench.book = Book(0)
+    await bench.submit(bench.record(0), bench.record(1))
+    await bench.end(0)
+    await bench.end(1)
+    assert bench.begun == [0, 1]
+    assert bench.book.committable() == 2, "the new assignment's records were acknowledged"
+
+
+async def test_a_queued_job_that_is_withdrawn_is_acknowledged_and_not_run() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1), bench.record(2))
+    bench.dispatcher.withdraw("1/1")
+    bench.dispatcher.withdraw("0/0")
+    bench.dispatcher.withdraw("unknown")
+    await bench.end(0)
+    await bench.end(2)
+    assert bench.begun == [0, 2], "a run is cancelled where it runs"
+    assert bench.book.committable() == 3
+
+
+async def test_a_job_that_comes_after_its_cancellation_is_not_run(bench: Bench) -> None:
+    bench.unwanted.add("0/0")
+    await bench.submit(bench.record(0), bench.record(1))
+    assert bench.begun == [1]
+    assert bench.book.committable() == 1
 
 
 async def test_an_offset_delivered_again_is_attached_to_its_run(bench: Bench) -> None:
@@ -94,8 +154,7 @@ async def test_an_offset_delivered_again_is_attached_to_its_run(bench: Bench) ->
 
 
 async def test_a_second_record_of_a_key_waits_for_the_first(bench: Bench) -> None:
-    await bench.submit(bench.record(0, b"same"))
-    await bench.submit(bench.record(1, b"same"))
+    await bench.submit(bench.record(0, b"same"), bench.record(1, b"same"))
     assert bench.begun == [0]
     await bench.end(0)
     assert bench.begun == [0, 1]
@@ -119,7 +178,7 @@ async def test_an_offset_is_not_attached_to_a_run_that_is_being_cancelled(bench:
 
 async def test_a_run_cancelled_before_its_first_step_gives_its_room_back() -> None:
     bench = Bench(limit=1)
-    await bench.dispatcher.submit(bench.record(0))
+    bench.dispatcher.submit([bench.record(0)])
     bench.dispatcher.keep_only([])
     await bench.turns()
     await bench.submit(bench.record(1))
@@ -132,6 +191,26 @@ async def test_nothing_begins_during_a_rebalance(bench: Bench) -> None:
     assert bench.begun == []
 
 
+async def test_what_is_queued_when_a_rebalance_begins_is_handed_back() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1), bench.record(2))
+    bench.working = False
+    await bench.end(0)
+    bench.dispatcher.keep_only([TASKS])
+    assert bench.begun == [0]
+    assert not bench.dispatcher.queued()
+    bench.working, bench.book = True, Book(1)
+    await bench.submit(bench.record(1))
+    assert bench.begun == [0, 1]
+
+
+async def test_what_came_since_the_rebalance_stays_queued() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1))
+    bench.dispatcher.keep_only([TASKS])
+    assert bench.dispatcher.queued() == {"p": 1}
+
+
 async def test_a_run_tries_again_when_what_it_needs_was_away(bench: Bench) -> None:
     bench.failures[0] = 1
     await bench.submit(bench.record(0))
@@ -142,11 +221,12 @@ async def test_a_run_tries_again_when_what_it_needs_was_away(bench: Bench) -> No
     assert bench.book.committable() == 1
 
 
-async def test_draining_waits_for_runs_and_begins_none(bench: Bench) -> None:
-    await bench.submit(bench.record(0))
+async def test_draining_waits_for_runs_and_begins_none() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1))
     draining = asyncio.create_task(bench.dispatcher.drain(30.0))
     await bench.turns()
-    await bench.submit(bench.record(1))
+    await bench.submit(bench.record(2))
     assert not draining.done()
     await bench.end(0)
     await draining
@@ -162,9 +242,25 @@ async def test_runs_that_outlast_the_grace_are_cancelled_and_not_acknowledged(
     assert bench.book.committable() == 0
 
 
-async def test_an_open_record_without_a_run_is_stuck(bench: Bench) -> None:
-    await bench.submit(bench.record(0))
+async def test_what_waits_behind_others_is_not_stuck() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(bench.record(0), bench.record(1))
+    waiting = Book(1)
+    waiting.deliver(1)
     assert not bench.dispatcher.stuck(TASKS, bench.book)
+    assert not bench.dispatcher.stuck(TASKS, waiting)
+
+
+async def test_queued_work_is_stuck_when_nothing_runs(bench: Bench) -> None:
+    bench.working = False
+    held = bench.record(0)
+    bench.dispatcher._take(held)  # noqa: SLF001 - as if it had not been begun, which cannot be
+    assert bench.dispatcher.stuck(TASKS, bench.book)
+
+
+async def test_an_open_record_that_nobody_holds_is_stuck(bench: Bench) -> None:
+    await bench.submit(bench.record(0))
     lost = Book(5)
     lost.deliver(5)
     assert bench.dispatcher.stuck(TASKS, lost)
+    assert not bench.dispatcher.stuck(TASKS, Book(9))
