@@ -27,14 +27,29 @@ BOUNDARIES: Final = (
 class StopFlag:
     """Raised once; from then on every boundary of the run raises.
 
-    A tool swallows what is raised inside of it, so a single exception would not do.
+    A tool swallows what is raised inside of it, so a single exception would not do. `error` is why
+    the run stopped by itself, such as a budget; None when it was stopped from outside.
     """
 
     def __init__(self) -> None:
         self._raised = threading.Event()
+        self.error: BaseException | None = None
 
-    def stop(self) -> None:
+    @property
+    def raised(self) -> bool:
+        return self._raised.is_set()
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Stop the run; the first reason stays."""
+        if not self.raised:
+            self.error = error
         self._raised.set()
+
+    def check(self) -> None:
+        """Raise HookAborted, which CrewAI does not answer by trying again, in a stopped run."""
+        if self.raised:
+            why = "this run was stopped" if self.error is None else str(self.error)
+            raise HookAborted(why, source="crewstream") from self.error
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -44,5 +59,4 @@ class StopFlag:
             yield
 
     def _check(self, _: Any) -> None:
-        if self._raised.is_set():
-            raise HookAborted("this run was stopped", source="crewstream")
+        self.check()

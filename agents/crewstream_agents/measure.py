@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import genai_prices
 from crewai.types.usage_metrics import UsageMetrics
 
-from crewstream_agents.spec import Call, Operation, ToolFailure, Usage
+from crewstream_agents.spec import Call, ModelPrice, Operation, ToolFailure, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,16 +39,45 @@ _ENDS: Final[Mapping[str, str]] = {
 
 
 @dataclass(slots=True)
+class ToolUse:
+    """A tool's call as CrewAI tells of it, around the tool itself.
+
+    `journaled`: the journal has measured what ran inside, so nothing is measured here.
+    """
+
+    agent: str
+    journaled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A model's answer: measured, and as CrewAI's event tells of it."""
+
+    call: Call
+    event: Any
+
+
+answers: ContextVar[list[Answer] | None] = ContextVar("crewstream_answers", default=None)
+"""Takes the model's answers of a call that is journaled: the journal measures them."""
+
+tool_use: ContextVar[ToolUse | None] = ContextVar("crewstream_tool_use", default=None)
+"""The tool's call that is being told of."""
+
+
+@dataclass(slots=True)
 class Recorder:
     """The calls of one run, in the order in which they started. Fed from several threads.
 
-    `offline`: no model is used, so nothing costs anything.
+    `offline`: no model is used, so nothing costs anything. `prices` replace the published ones.
     """
 
     offline: bool = False
+    prices: Mapping[str, ModelPrice] = field(default_factory=dict)
     _open: dict[str, Call] = field(default_factory=dict)
+    _uses: dict[str, ToolUse] = field(default_factory=dict)
     _closed: list[Call] = field(default_factory=list)
     _failures: list[ToolFailure] = field(default_factory=list)
+    _started: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sink(self, source: object, event: Any) -> None:
@@ -62,11 +92,19 @@ class Recorder:
         """All calls; the ones still open ended now, with `unfinished` as their error type."""
         with self._lock:
             now = datetime.now(UTC)
-            cut = [_close(call, now, error_type=unfinished) for call in self._open.values()]
+            cut = [
+                _close(call, now, error_type=unfinished)
+                for key, call in self._open.items()
+                if not (key in self._uses and self._uses[key].journaled)
+            ]
             return sorted([*self._closed, *cut], key=lambda call: call.sequence)
 
     def tool_failures(self) -> Sequence[ToolFailure]:
         return tuple(self._failures)
+
+    def cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
+        """US dollars of a call; None for a model that has no price."""
+        return Decimal(0) if self.offline else price(provider, model, usage, self.prices)
 
     def _take(self, source: object, event: Any) -> None:
         kind: str = event.type
@@ -79,26 +117,37 @@ class Recorder:
 
     def _start(self, source: object, event: Any, operation: Operation) -> None:
         model = str(getattr(event, "model", None) or "")
-        self._open[_key(event, event.event_id)] = Call(
-            sequence=len(self._open) + len(self._closed),
+        key = _key(event, event.event_id)
+        if operation is Operation.EXECUTE_TOOL:
+            self._uses[key] = use = ToolUse(_agent(event))
+            tool_use.set(use)
+        self._open[key] = Call(
+            sequence=self._started,
             operation=operation,
             started_at=event.timestamp,
             duration_ms=0.0,
             agent=_agent(event),
             tool=getattr(event, "tool_name", ""),
-            provider=_provider(source, model) if operation is Operation.CHAT else "",
+            provider=provider_of(source, model) if operation is Operation.CHAT else "",
             model=model,
         )
+        self._started += 1
 
     def _end(self, event: Any, error_type: str) -> None:
-        call = self._open.pop(_key(event, event.started_event_id), None)
-        if call is None:
+        key = _key(event, event.started_event_id)
+        call = self._open.pop(key, None)
+        use = self._uses.pop(key, None)
+        if call is None or (use is not None and use.journaled):
             return
         if getattr(event, "failure", None) is not None:
             error_type = "tool.failed"
         closed = _close(call, event.timestamp, error_type=error_type)
         if call.operation is Operation.CHAT:
             closed = self._price(closed, getattr(event, "usage", None))
+            taken = answers.get()
+            if taken is not None and not error_type:
+                taken.append(Answer(closed, event))
+                return
         self._closed.append(closed)
 
     def _price(self, call: Call, reported: Mapping[str, Any] | None) -> Call:
@@ -109,14 +158,15 @@ class Recorder:
             cached_tokens=tokens.cached_prompt_tokens,
             llm_calls=1,
         )
-        cost = Decimal(0) if self.offline else price(call.provider, call.model, usage)
+        cost = self.cost(call.provider, call.model, usage)
         if cost is None:
             return replace(call, usage=usage, attributes={"price": "unknown"})
         return replace(call, usage=replace(usage, cost_usd=cost))
 
 
 def total(calls: Sequence[Call]) -> Usage:
-    """What the calls of a run consumed together."""
+    """What the calls of a run consumed together; one that was replayed consumed nothing."""
+    calls = [call for call in calls if not call.replayed]
     spent = [call.usage for call in calls]
     return Usage(
         input_tokens=sum(u.input_tokens for u in spent),
@@ -128,23 +178,38 @@ def total(calls: Sequence[Call]) -> Usage:
     )
 
 
-def price(provider: str, model: str, usage: Usage) -> Decimal | None:
-    """US dollars of a call by the published price list; None for a model that has no price.
+def price(
+    provider: str, model: str, usage: Usage, prices: Mapping[str, ModelPrice] | None = None
+) -> Decimal | None:
+    """US dollars of a call, by `prices` or else the published list; None for an unknown model.
 
-    `model` is as CrewAI names it, with or without its provider in front.
+    `model` is as CrewAI names it, with or without its provider in front; so are those of `prices`.
     """
+    bare = model.removeprefix(f"{provider}/")
+    for name in (model, bare, f"{provider}/{bare}"):
+        if prices and name in prices:
+            return _by_list(prices[name], usage)
     tokens = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens,
     )
     try:
-        found = genai_prices.calc_price(
-            tokens, model.removeprefix(f"{provider}/"), provider_id=provider
-        )
+        found = genai_prices.calc_price(tokens, bare, provider_id=provider)
     except LookupError:
         return None
     return Decimal(found.total_price).quantize(MICROCENT)
+
+
+def _by_list(listed: ModelPrice, usage: Usage) -> Decimal:
+    cached_usd = listed.input_usd if listed.cached_input_usd is None else listed.cached_input_usd
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    cost = (
+        listed.input_usd * (usage.input_tokens - cached)
+        + cached_usd * cached
+        + listed.output_usd * usage.output_tokens
+    ) / 1_000_000
+    return cost.quantize(MICROCENT)
 
 
 def _key(event: Any, scope: str | None) -> str:
@@ -162,7 +227,7 @@ def _agent(event: Any) -> str:
     return str(getattr(agent, "role", None) or event.agent_role or "")
 
 
-def _provider(llm: object, model: str) -> str:
+def provider_of(llm: object, model: str) -> str:
     """The provider that CrewAI resolved, else the one that the model's name starts with."""
     named, slash, _ = model.partition("/")
     return str(getattr(llm, "provider", "") or (named if slash else ""))

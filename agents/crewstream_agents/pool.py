@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -14,17 +15,20 @@ from crewstream_agents.spec import CrewOutcome, Failure
 from crewstream_agents.ticket import (
     CANCELLED,
     DIED,
+    TOO_LATE,
+    GaveUp,
     PoolClosed,
     PoolLimits,
     Ticket,
     Withdrawn,
     unfinished,
 )
+from crewstream_agents.wire import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crewstream_agents.spec import CrewTask
+    from crewstream_agents.spec import CrewTask, JournalPlace, ModelPrice
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,9 @@ ASSIGN: Final = "crewstream_agents.models:assign"
 
 DEADLINE_MARGIN_S: Final = 0.5
 """A runner keeps the deadline itself and knows what was spent; it has this long to tell."""
+
+ACCOUNT_WITHIN_S: Final = 5.0
+"""For a runner to say what a run has paid for that cannot say it itself any more."""
 
 LONGEST_PAUSE_S: Final = 5.0
 """Between two tries to start a runner, when each one dies at once."""
@@ -41,7 +48,8 @@ class RunnerPool:
     """`runners` processes with `concurrency` runs each.
 
     `environ` is the whole environment of the runners; `assign` names, as `module:function`, what
-    gives a crew its models.
+    gives a crew its models. `journal`: where runs keep what they have paid for, to be taken up
+    after a crash; None: a run begins anew. `prices` of models replace the published ones.
     """
 
     def __init__(
@@ -52,12 +60,15 @@ class RunnerPool:
         *,
         limits: PoolLimits | None = None,
         assign: str = ASSIGN,
+        journal: JournalPlace | None = None,
+        prices: Mapping[str, ModelPrice] | None = None,
     ) -> None:
         self._runners = runners
         self._concurrency = concurrency
         self._limits = limits or PoolLimits()
         settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
         self._spawner = Spawner(settings)
+        self._setup = Setup(journal, prices or {})
         self._serving: list[Remote] = []
         self._leaving: dict[Remote, float] = {}
         self._tickets: dict[str, Ticket] = {}
@@ -82,6 +93,7 @@ class RunnerPool:
     async def run(self, task: CrewTask) -> CrewOutcome:
         """Run a task in the least loaded runner, as soon as one has a free slot.
 
+        One whose deadline has passed is not run: its outcome has what earlier runs of it used.
         Never raises for what happens to the run: that is an outcome. Cancelling cancels the run.
         Raises PoolClosed, and ValueError when this assignment is being run already.
         """
@@ -90,7 +102,7 @@ class RunnerPool:
         ticket = Ticket(task, asyncio.current_task())
         self._tickets[task.assignment_id] = ticket
         try:
-            return await self._run(ticket)
+            return await self._outcome(ticket)
         finally:
             del self._tickets[task.assignment_id]
             self._wake()
@@ -137,6 +149,31 @@ class RunnerPool:
         """Process ids of the runners that take new runs."""
         return [remote.pid for remote in self._serving]
 
+    async def _outcome(self, ticket: Ticket) -> CrewOutcome:
+        if ticket.task.deadline_s <= 0:
+            return await self._account(ticket, TOO_LATE)
+        try:
+            return await self._run(ticket)
+        except (Withdrawn, GaveUp):
+            return await self._account(ticket, CANCELLED)
+
+    async def _account(self, ticket: Ticket, failure: Failure) -> CrewOutcome:
+        """The end of a run that cannot tell itself; what it has paid for is in its journal."""
+        task = ticket.task
+        if task.journal and self._setup.journal is not None:
+            with contextlib.suppress(TimeoutError, RunnerDied):
+                async with asyncio.timeout(ACCOUNT_WITHIN_S):
+                    return await (await self._fit(task)).account(task, failure)
+        return unfinished(ticket, failure)
+
+    async def _fit(self, task: CrewTask) -> Remote:
+        """Any runner that does not hold this run, free or not."""
+        while True:
+            fit = [r for r in self._serving if task.assignment_id not in {*r.runs, *r.stopping}]
+            if fit:
+                return min(fit, key=lambda remote: len(remote.runs))
+            await asyncio.sleep(self._limits.heartbeat_s / 10)
+
     async def _run(self, ticket: Ticket) -> CrewOutcome:
         for start in range(1, self._limits.max_starts + 1):
             try:
@@ -144,13 +181,11 @@ class RunnerPool:
                     return await self._alone(ticket)
                 remote = await self._slot(ticket)
                 return await self._attempt(ticket, remote)
-            except Withdrawn:
-                return unfinished(ticket, CANCELLED)
             except RunnerDied:
                 logger.warning("runner died under %s, start %d", ticket.task.assignment_id, start)
                 if self._closed:
                     raise PoolClosed from None
-        return unfinished(ticket, DIED)
+        return await self._account(ticket, DIED)
 
     async def _alone(self, ticket: Ticket) -> CrewOutcome:
         """The last try, in a runner of its own: whoever kills runners takes nobody else along."""
@@ -173,7 +208,7 @@ class RunnerPool:
                 outcome = await remote.run(ticket.task)
         except TimeoutError:
             message = f"The run did not end within its {deadline_s:g} s."
-            return unfinished(ticket, Failure("task.timeout", message, retryable=True))
+            return await self._account(ticket, Failure("task.timeout", message, retryable=True))
         self._pause_s = 0.0
         return outcome
 
@@ -202,10 +237,10 @@ class RunnerPool:
         """A run that did not obey its cancellation: its caller waits no longer."""
         ended = remote.runs.get(ticket.task.assignment_id)
         if ended is not None and not ended.done() and ticket.remote is remote:
-            ended.set_result(unfinished(ticket, CANCELLED))
+            ended.set_exception(GaveUp())
 
     async def _connect(self) -> Remote:
-        remote = await Remote.connect(*await self._spawner.spawn())
+        remote = await Remote.connect(*await self._spawner.spawn(), self._setup)
         follower = asyncio.create_task(self._follow(remote))
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
@@ -243,7 +278,7 @@ class RunnerPool:
             await asyncio.sleep(self._limits.heartbeat_s)
             now = time.monotonic()
             for remote in [*self._serving]:
-                reason = self._unfit(remote, now)
+                reason = self._limits.unfit(remote, now)
                 if reason:
                     logger.warning("runner %d is to be replaced: %s", remote.pid, reason)
                     self._serving.remove(remote)
@@ -252,31 +287,12 @@ class RunnerPool:
             for remote in [*self._leaving]:
                 self._send_off(remote, now)
 
-    def _unfit(self, remote: Remote, now: float) -> str:
-        """Why a runner should take no more runs; empty when it is well."""
-        limits = self._limits
-        if self._hung(remote, now):
-            return "it hangs"
-        if any(now - since > limits.stop_grace_s for since in remote.stopping.values()):
-            return "a run in it does not stop"
-        if remote.stray_since is not None and now - remote.stray_since > limits.stop_grace_s:
-            return "threads of ended runs still work in it"
-        if remote.started >= limits.max_runs:
-            return f"it has started {remote.started} runs"
-        if remote.rss_bytes() > limits.max_rss_bytes:
-            return f"it uses more than {limits.max_rss_bytes} bytes"
-        return ""
-
-    def _hung(self, remote: Remote, now: float) -> bool:
-        busy = remote.runs or remote.stopping
-        return bool(busy) and now - remote.heard_at > self._limits.hung_after_s
-
     def _send_off(self, remote: Remote, now: float) -> None:
         """End a runner that takes no more runs: by itself when it is done, else by force."""
         if not remote.gone.is_set() and not remote.runs:
             remote.leave()
             self._leaving[remote] = now + self._limits.stop_grace_s
-        elif now > self._leaving[remote] or self._hung(remote, now):
+        elif now > self._leaving[remote] or self._limits.hung(remote, now):
             remote.kill()
             if remote.gone.is_set():
                 del self._leaving[remote]

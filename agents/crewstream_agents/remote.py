@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from crewstream_agents.wire import Alive, Cancel, Start, to_runner, to_worker
+from crewstream_agents.wire import Account, Alive, Cancel, Setup, Start, to_runner, to_worker
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from crewstream_agents.spec import CrewOutcome, CrewTask
+    from crewstream_agents.spec import CrewOutcome, CrewTask, Failure
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +45,16 @@ class Remote:
         self._out = to_runner()
 
     @classmethod
-    async def connect(cls, pid: int, sock: socket.socket) -> Remote:
+    async def connect(cls, pid: int, sock: socket.socket, setup: Setup) -> Remote:
         """Take over the socket of a runner that was just forked. Raises RunnerDied."""
         try:
             reader, writer = await asyncio.open_unix_connection(sock=sock)
-            return cls(pid, reader, writer)
+            remote = cls(pid, reader, writer)
         except (OSError, psutil.NoSuchProcess) as error:
             sock.close()
             raise RunnerDied from error
+        remote._out.send(writer, setup)
+        return remote
 
     async def listen(self, changed: Callable[[], object]) -> None:
         """Follow the runner to its end; `changed` is called whenever a slot may be free."""
@@ -72,11 +74,18 @@ class Remote:
 
     async def run(self, task: CrewTask) -> CrewOutcome:
         """Have the runner run it. Raises RunnerDied; cancelling frees the slot at once."""
+        return await self._ask(Start(task), task)
+
+    async def account(self, task: CrewTask, failure: Failure) -> CrewOutcome:
+        """Have the runner end it with what its journal has, run nothing. Raises RunnerDied."""
+        return await self._ask(Account(task, failure), task)
+
+    async def _ask(self, message: Start | Account, task: CrewTask) -> CrewOutcome:
         ended: asyncio.Future[CrewOutcome] = asyncio.get_running_loop().create_future()
         self.runs[task.assignment_id] = ended
         self.started += 1
         try:
-            self._out.send(self._writer, Start(task))
+            self._out.send(self._writer, message)
             with contextlib.suppress(ConnectionError):  # listen() tells
                 await self._writer.drain()
             if self.gone.is_set():

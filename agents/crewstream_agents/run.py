@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
+from crewai.hooks.dispatch import HookAborted
+from crewai.utilities.string_utils import sanitize_tool_name
 
 from crewstream_agents import executor
 from crewstream_agents.cancellation import StopFlag
-from crewstream_agents.failures import failure_of, false_success
+from crewstream_agents.failures import RunRefused, failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
+from crewstream_agents.journal.replay import Journal
+from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
 from crewstream_agents.spec import CrewOutcome, Failure, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from crewai import Crew, CrewOutput
 
-    from crewstream_agents.spec import CrewTask
+    from crewstream_agents.spec import Call, CrewTask
     from crewstream_agents.templates import Templates
 
 logger = logging.getLogger(__name__)
@@ -49,12 +54,18 @@ class Assign(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """A run under way. `stop` may be called at any time, from the loop that executes it."""
+    """A run under way. `stop` may be called at any time, from the loop that executes it.
+
+    With `redises`, a task that names a journal is answered from it, and writes it.
+    """
 
     task: CrewTask
+    redises: Redises | None = None
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
+    _journal: Journal | None = None
+    _crew: Crew | None = None
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
     _work: asyncio.Task[CrewOutput] | None = None
@@ -80,7 +91,7 @@ class Run:
             return self._overdue()
         if self._work.cancelled():
             return self._failed(CANCELLED)
-        error = self._work.exception()
+        error = self.flag.error or self._work.exception()
         if error is None:
             return self._succeeded(self._work.result())
         if self._cancelled:
@@ -90,9 +101,32 @@ class Run:
         logger.warning("run %s failed: %s", self.task.assignment_id, failure, exc_info=unknown)
         return self._failed(failure)
 
+    async def account(self, failure: Failure) -> CrewOutcome:
+        """Run nothing: how the task ended, with all that earlier runs have paid for.
+
+        It takes the journal over, so whoever still runs the task writes nothing more.
+        """
+        self._journal = self._make_journal(())
+        try:
+            if self._journal is not None:
+                await asyncio.to_thread(self._journal.open)
+        except (RunRefused, HookAborted) as error:
+            return self._failed(failure_of(error))
+        return self._failed(failure)
+
+    def _make_journal(self, external: Collection[str]) -> Journal | None:
+        if self.redises is None or not self.task.journal:
+            return None
+        names = {sanitize_tool_name(name) for name in external}
+        lease = Lease(self.redises, self.task, self.flag)
+        return Journal(self.task, lease, self.flag, self.recorder, names)
+
     async def _kickoff(
         self, templates: Templates, assign: Assign, environ: Mapping[str, str]
     ) -> CrewOutput:
+        self._journal = self._make_journal(templates.external_tools(self.task.project_id))
+        if self._journal is not None:
+            await asyncio.to_thread(self._journal.open)
         template = await templates.get(self.task.project_id, self.task.crew)
         kind = self.task.task_type
         crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
@@ -100,9 +134,11 @@ class Run:
         self.model, self.recorder.offline = choice.model, choice.offline
         executor.choose(crew.agents, environ)
         inputs = _frame(crew, self.task)
+        self._crew = crew
         token = add_stream_sink(self.recorder.sink)
+        journaled = self._journal.answering() if self._journal is not None else nullcontext()
         try:
-            with self.flag.watched():
+            with self.flag.watched(), journaled:
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
@@ -123,12 +159,27 @@ class Run:
         )
 
     def _failed(self, failure: Failure) -> CrewOutcome:
-        status = Status.CANCELLED if failure is CANCELLED else Status.FAILED
-        return self._outcome(status, failure=failure)
+        cancelled = failure.error_type == CANCELLED.error_type
+        status = Status.CANCELLED if cancelled else Status.FAILED
+        output = self._so_far() if failure.error_type == "budget.exceeded" else ""
+        return self._outcome(status, failure=failure, output=output)
+
+    def _so_far(self) -> str:
+        """What the crew's tasks have brought that ended before the money did."""
+        ended = [task.output for task in self._crew.tasks] if self._crew is not None else []
+        return _clean("\n\n".join(output.raw for output in ended if output is not None))
+
+    def _calls(self, unfinished: str) -> Sequence[Call]:
+        """What CrewAI told of and what the journal knows, in the order of their start."""
+        told = self.recorder.calls(unfinished=unfinished)
+        if self._journal is None:
+            return told
+        calls = sorted([*told, *self._journal.calls()], key=lambda call: call.started_at)
+        return [replace(call, sequence=number) for number, call in enumerate(calls)]
 
     def _outcome(self, status: Status, **known: Any) -> CrewOutcome:
         failure: Failure | None = known.get("failure")
-        calls = self.recorder.calls(unfinished=failure.error_type if failure else "")
+        calls, journal = self._calls(failure.error_type if failure else ""), self._journal
         return CrewOutcome(
             assignment_id=self.task.assignment_id,
             status=status,
@@ -139,6 +190,9 @@ class Run:
             usage=total(calls),
             calls=calls,
             tool_failures=self.recorder.tool_failures(),
+            alerts=journal.alerts() if journal else (),
+            epoch=journal.epoch if journal else 0,
+            covered=journal.covered if journal else 0,
             **known,
         )
 

@@ -14,13 +14,18 @@ from typing_extensions import override
 
 from crewstream_agents import registry
 from crewstream_agents.isolation import isolate
+from crewstream_agents.journal import seam
+from crewstream_agents.journal.store import Redises
+from crewstream_agents.measure import Recorder
 from crewstream_agents.run import Assign, Run
 from crewstream_agents.templates import Templates
-from crewstream_agents.wire import Alive, Cancel, Ended, Start, to_runner, to_worker
+from crewstream_agents.wire import Account, Alive, Ended, Setup, Start, to_runner, to_worker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+    from crewstream_agents.spec import CrewOutcome, CrewTask
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: fl
     """Run what comes through the socket until the worker closes it. `assign`: `module:function`."""
     module, _, name = assign.partition(":")
     isolate()
+    seam.install()
     asyncio.run(_serve(sock, getattr(import_module(module), name), concurrency, heartbeat_s))
 
 
@@ -81,6 +87,8 @@ class Runner:
         for name in CREWAI_MODEL_NAMES:
             os.environ.pop(name, None)
         self._out = to_worker()
+        self._setup = Setup()
+        self._redises: Redises | None = None
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended_threads: list[set[Future[Any]]] = []
@@ -90,18 +98,33 @@ class Runner:
         self._spawn(self._beat(heartbeat_s))
         messages = to_runner()
         while (message := await messages.receive(self._reader)) is not None:
-            if isinstance(message, Start):
-                self._spawn(self._run(Run(message.task)))
-            elif isinstance(message, Cancel) and message.assignment_id in self._runs:
+            if isinstance(message, Setup):
+                self._set_up(message)
+            elif isinstance(message, Start):
+                run = self._new(message.task)
+                ending = run.execute(self._templates, self._assign, self._environ)
+                self._spawn(self._run(run, ending))
+            elif isinstance(message, Account):
+                run = self._new(message.task)
+                self._spawn(self._run(run, run.account(message.failure)))
+            elif message.assignment_id in self._runs:
                 self._runs[message.assignment_id].stop()
 
-    async def _run(self, run: Run) -> None:
+    def _set_up(self, setup: Setup) -> None:
+        self._setup = setup
+        if setup.journal is not None:
+            self._redises = Redises(setup.journal, self._send_alive)
+
+    def _new(self, task: CrewTask) -> Run:
+        return Run(task, self._redises, recorder=Recorder(prices=self._setup.prices))
+
+    async def _run(self, run: Run, ending: Coroutine[Any, Any, CrewOutcome]) -> None:
         assignment_id = run.task.assignment_id
         threads: set[Future[Any]] = set()
         _threads_of_run.set(threads)
         self._runs[assignment_id] = run
         try:
-            outcome = await run.execute(self._templates, self._assign, self._environ)
+            outcome = await ending
         finally:
             self._runs.pop(assignment_id, None)
         if threads:
@@ -110,9 +133,13 @@ class Runner:
 
     async def _beat(self, heartbeat_s: float) -> None:
         while True:
-            self._ended_threads = [t for t in self._ended_threads if t]
-            self._out.send(self._writer, Alive(strays=len(self._ended_threads)))
+            self._send_alive()
             await asyncio.sleep(heartbeat_s)
+
+    def _send_alive(self) -> None:
+        """Also called while something holds up the loop: the transport sends at once."""
+        self._ended_threads = [t for t in self._ended_threads if t]
+        self._out.send(self._writer, Alive(strays=len(self._ended_threads)))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -36,11 +36,28 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What model calls are counted on, and how much it takes; 0 and None: without limit.
+
+    `name` is such as `workflow:<id>` or `tenant:<id>:2026-11`. At `soft_ratio` of a limit it is
+    told that the limit comes near.
+    """
+
+    name: str
+    max_tokens: int = 0
+    max_cost_usd: Decimal | None = None
+    soft_ratio: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
 class CrewTask:
     """One attempt at a task, ready to run. An empty `task_type` means the whole crew.
 
     `inputs` is any JSON object, from the request: data, never instructions. `deadline_s` counts
-    from the start of the run.
+    from the start of the run; one that has passed is not run, only accounted for. `journal` names
+    what keeps the finished calls of this run for the one that takes it up after a crash; attempts
+    may share it. `repeat_unknown`: a person allowed that calls of external tools are made again
+    whose outcome nobody knows.
     """
 
     assignment_id: str
@@ -58,6 +75,9 @@ class CrewTask:
     inputs: Mapping[str, object] = field(default_factory=dict)
     upstream: Sequence[Upstream] = ()
     deadline_s: float = 3600.0
+    journal: str = ""
+    repeat_unknown: bool = False
+    accounts: Sequence[Account] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +104,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One measured operation of a run. `sequence` orders them and names them within the run."""
+    """One measured operation of a run. `sequence` orders them and names them within the run.
+
+    `name` is that of the journal's record of it, the same whoever reports it; `replayed`: it was
+    answered from that record and used nothing.
+    """
 
     sequence: int
     operation: Operation
@@ -97,6 +121,22 @@ class Call:
     usage: Usage = Usage()
     error_type: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetAlert:
+    """A limit of an account that has come near (`soft`) or was reached (`hard`).
+
+    `spent` and `limit` are tokens or US dollars, as `unit` says.
+    """
+
+    account: str
+    level: str
+    unit: str
+    spent: Decimal
+    limit: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +151,9 @@ class ToolFailure:
 class CrewOutcome:
     """How a run ended. `output` is what a person reads; `output_json` the structured result.
 
-    `offline` says that no language model was used.
+    `offline` says that no language model was used. `epoch` is the run's lease of its journal, 0 for
+    none; `calls` and `usage` have all of the journal's records up to `covered` that no outcome had
+    before.
     """
 
     assignment_id: str
@@ -127,6 +169,26 @@ class CrewOutcome:
     usage: Usage = Usage()
     calls: Sequence[Call] = ()
     tool_failures: Sequence[ToolFailure] = ()
+    alerts: Sequence[BudgetAlert] = ()
+    epoch: int = 0
+    covered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where journals are kept. Not for the eyes of crews: it travels beside the environment."""
+
+    redis_url: str = field(repr=False)
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """What a model costs, in US dollars per million tokens."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

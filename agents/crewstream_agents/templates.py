@@ -16,7 +16,7 @@ from crewstream_agents.isolation import fresh_memo
 from crewstream_agents.registry import InvalidProject, Project, crew_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from crewai import Task
     from crewai.agents.agent_builder.base_agent import BaseAgent
@@ -85,6 +85,11 @@ class Templates:
             if key not in self._built:
                 self._built[key] = await asyncio.to_thread(build, *self._locate(*key))
             return self._built[key]
+
+    def external_tools(self, project_id: str) -> Collection[str]:
+        """The tools that a project declares to have an effect outside."""
+        project = self.projects.get(project_id)
+        return project.external_tools if project is not None else ()
 
     def _locate(self, project_id: str, crew: str) -> tuple[str, str]:
         project = self.projects.get(project_id)

@@ -10,6 +10,9 @@ from crewstream_agents.remote import Remote
 from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, Status
 
 DIED = Failure("runner.died", "The runner process died in every try.", retryable=True)
+TOO_LATE = Failure(
+    "task.timeout", "The attempt's deadline had passed before its run began.", retryable=True
+)
 CANCELLED = Failure("task.cancelled", "The run was cancelled.")
 
 
@@ -29,9 +32,32 @@ class PoolLimits:
     max_starts: int = 3
     """Of one run, when runners die under it."""
 
+    def unfit(self, remote: Remote, now: float) -> str:
+        """Why a runner should take no more runs; empty when it is well."""
+        if self.hung(remote, now):
+            return "it hangs"
+        if any(now - since > self.stop_grace_s for since in remote.stopping.values()):
+            return "a run in it does not stop"
+        if remote.stray_since is not None and now - remote.stray_since > self.stop_grace_s:
+            return "threads of ended runs still work in it"
+        if remote.started >= self.max_runs:
+            return f"it has started {remote.started} runs"
+        if remote.rss_bytes() > self.max_rss_bytes:
+            return f"it uses more than {self.max_rss_bytes} bytes"
+        return ""
+
+    def hung(self, remote: Remote, now: float) -> bool:
+        """Whether a runner with runs has not been heard of for too long."""
+        busy = remote.runs or remote.stopping
+        return bool(busy) and now - remote.heard_at > self.hung_after_s
+
 
 class PoolClosed(Exception):
     """The pool is closing; the run was not finished and may be run elsewhere."""
+
+
+class GaveUp(Exception):
+    """The run did not obey its cancellation, and nobody waits for it any more."""
 
 
 class Withdrawn(Exception):

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import struct
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from crewstream_agents.spec import CrewOutcome, CrewTask
+from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, JournalPlace, ModelPrice
 
 _LENGTH: Final = struct.Struct(">I")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all runs of a runner share; the first message. Crews do not see it.
+
+    `journal`: where journals are kept; None: nowhere. `prices` replace the published ones.
+    """
+
+    journal: JournalPlace | None = None
+    prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    kind: Literal["setup"] = "setup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,15 @@ class Start:
 
     task: CrewTask
     kind: Literal["start"] = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Run nothing: end this task with what its journal says that it has paid for."""
+
+    task: CrewTask
+    failure: Failure
+    kind: Literal["account"] = "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +97,12 @@ class Channel(Generic[T]):
         return self._adapter.validate_json(body)
 
 
-def to_runner() -> Channel[Start | Cancel]:
+ToRunner = Setup | Start | Account | Cancel
+
+
+def to_runner() -> Channel[ToRunner]:
     """The worker's messages."""
-    return Channel(Annotated[Start | Cancel, Field(discriminator="kind")])
+    return Channel(Annotated[ToRunner, Field(discriminator="kind")])
 
 
 def to_worker() -> Channel[Alive | Ended]:

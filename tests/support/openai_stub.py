@@ -7,8 +7,10 @@ request.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,9 +24,13 @@ _FORMAT = "according to the following OpenAPI schema: "
 
 
 class OpenAIStub:
-    """A server on a free port of this machine, while it is entered. `requests` are the bodies."""
+    """A server on a free port of this machine, while it is entered. `requests` are the bodies.
 
-    def __init__(self) -> None:
+    It answers after `latency_s`, and counts before.
+    """
+
+    def __init__(self, latency_s: float = 0.0) -> None:
+        self.latency_s = latency_s
         self.requests: list[Body] = []
         self.authorizations: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -108,7 +114,12 @@ def _handler(stub: OpenAIStub) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             stub.requests.append(body)
             stub.authorizations.append(self.headers.get("authorization", ""))
+            time.sleep(stub.latency_s)
             reply = json.dumps(_completion(body, len(stub.requests))).encode()
+            with contextlib.suppress(ConnectionError):  # who asked may have been killed
+                self._reply(reply)
+
+        def _reply(self, reply: bytes) -> None:
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(reply)))

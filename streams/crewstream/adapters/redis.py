@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,15 +14,15 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from crewstream.errors import Unreachable
+from crewstream.errors import Transient, Unreachable
+from crewstream.ports import NOT_JOURNALED, Journaled
+from crewstream_agents.journal import layout
 
 log = logging.getLogger(__name__)
 
 Status = Mapping[str, object]
 
 ANSWER_WITHIN_S = 5.0
-# How long an outcome answers a redelivered assignment: as long as assignments stay on their topic.
-OUTCOME_TTL_S = 7 * 86_400
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
 # What a server says while it starts, fails over or is full: the same command may succeed later.
 AWAY = (
@@ -86,7 +86,7 @@ class RedisStatus:
     def __init__(self, client: Redis, prefix: str) -> None:
         self._client = client
         self._row, self._index = f"{prefix}:status:row:", f"{prefix}:status:by:"
-        self._filled = f"{prefix}:status:filled"
+        self._filled = f"{prefix}:status:partitions"
         self._put = client.register_script(PUT)
 
     async def put(self, states: Sequence[tuple[str, Status | None]]) -> None:
@@ -129,13 +129,18 @@ class RedisStatus:
             start += PAGE
         return found[:limit]
 
-    async def lost(self) -> bool:
-        """Whether this store was never filled, or has been emptied: read the log from its start."""
-        return not await _answered(self._client.exists(self._filled))
+    async def lost(self, partitions: Collection[int]) -> Collection[int]:
+        """Those of the log's partitions that were never read into here since it was empty."""
+        if not partitions:
+            return ()
+        found = await _answered(self._client.hmget(self._filled, [str(n) for n in partitions]))
+        return [number for number, since in zip(partitions, found, strict=True) if since is None]
 
-    async def filling(self) -> None:
-        """From now on the store is being filled from the start of the log."""
-        await _answered(self._client.set(self._filled, datetime.now(UTC).isoformat()))
+    async def filling(self, partitions: Collection[int]) -> None:
+        """From now on these partitions are being read into here, from their start."""
+        now = datetime.now(UTC).isoformat()
+        marks = [mark for number in partitions for mark in (str(number), now)]
+        await _answered(self._client.hset(self._filled, items=marks))
 
     async def _smallest(self, words: Sequence[str]) -> str:
         indexes = [self._index + word for word in words]
@@ -160,20 +165,36 @@ class RedisOutcomes:
     """
 
     def __init__(self, client: Redis, prefix: str) -> None:
-        self._client = client
-        self._prefix = f"{prefix}:outcome:"
+        self._client, self._prefix = client, prefix
         self._asked: list[tuple[tuple[str | bytes | int, ...], asyncio.Future[Any]]] = []
         self._courier: asyncio.Task[None] | None = None
         self.problem: str | None = None
 
     async def get(self, assignment_id: str) -> bytes | None:
         """The result that this assignment was answered with. Waits while Redis is away."""
-        answer: bytes | None = await self._ask("GET", self._prefix + assignment_id)
+        key = layout.outcome_key(self._prefix, assignment_id)
+        answer: bytes | None = await self._ask("GET", key)
         return answer
 
-    async def put(self, assignment_id: str, result: bytes) -> None:
-        """Keep the result. Waits while Redis is away."""
-        await self._ask("SET", self._prefix + assignment_id, result, "EX", OUTCOME_TTL_S)
+    async def put(
+        self, assignment_id: str, result: bytes, journaled: Journaled = NOT_JOURNALED
+    ) -> bytes:
+        """Keep the result and say in its journal what it covers, at once; the first result stays.
+
+        What is kept is returned. Waits while Redis is away. Raises Transient: another run owns the
+        journal.
+        """
+        keys = (
+            layout.outcome_key(self._prefix, assignment_id),
+            layout.journal_key(self._prefix, journaled.name),
+        )
+        ended_ttl_ms = layout.ENDED_TTL_MS if journaled.succeeded else ""
+        args = (result, layout.OUTCOME_TTL_S, journaled.epoch, journaled.covered, ended_ttl_ms)
+        answer = await self._ask("EVAL", layout.END, len(keys), *keys, *args)
+        if answer == -1:
+            raise Transient(f"another run owns the journal {journaled.name} of {assignment_id}")
+        kept: bytes = answer or result
+        return kept
 
     def _ask(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()

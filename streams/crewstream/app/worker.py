@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+
+from pydantic import SecretStr
 
 from crewstream import config, topology
 from crewstream.adapters.prometheus import Metrics
@@ -17,16 +20,29 @@ from crewstream.app.common import options, probes, topics_of
 from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import CrewDescribed, ProjectDescribed, TaskDescribed
+from crewstream.contracts.limits import Limits
 from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
+from crewstream.domain.window import Window
 from crewstream.errors import Misconfigured
 from crewstream.ports import CrewRuns
+from crewstream.processors.cancellations import KEPT, Cancellations, WantedRuns
+from crewstream.processors.intake import Intake
 from crewstream.processors.worker import Worker
 from crewstream.records import Outbound
+from crewstream.runtime.broadcast import Broadcast
 from crewstream.runtime.connection import wait_for_topics
+from crewstream.runtime.dispatcher import Held
+from crewstream.runtime.health import Health
 from crewstream.runtime.serve import serve
-from crewstream.runtime.worker_app import worker_app
-from crewstream_agents.spec import ProjectDescription
+from crewstream.runtime.worker_app import WorkerApplication, worker_app
+from crewstream_agents.spec import JournalPlace, ModelPrice, ProjectDescription
+
+SECRETS = frozenset(
+    f"{config.PREFIX}{name}".upper()
+    for name, setting in Settings.model_fields.items()
+    if setting.annotation is SecretStr
+)
 
 
 class WallClock:
@@ -40,18 +56,20 @@ class WallClock:
 async def run(settings: Settings) -> int:
     """Assignments -> crew runs -> results and measurements."""
     topics, avro, metrics = topics_of(settings), Codec(Schemas.load()), Metrics()
-    described = _described(settings, topics)
+    described, limits = _described(settings, topics), Limits.load(settings.limits)
     redis = connect(settings.redis_url.get_secret_value())
     outcomes = RedisOutcomes(redis, settings.prefix)
-    async with _crew_runs(settings) as runs:
+    async with _crew_runs(settings, limits) as runs:
+        cancelled = Cancellations(avro, runs, WallClock())
         processor = Worker(
             avro,
             topics,
-            runs=runs,
+            runs=WantedRuns(runs, cancelled, WallClock()),
             outcomes=outcomes,
             clock=WallClock(),
             meter=metrics,
             name=f"{socket.gethostname()}/{os.getpid()}",
+            limits=limits,
         )
         app = worker_app(
             settings.kafka,
@@ -59,13 +77,60 @@ async def run(settings: Settings) -> int:
             processor,
             topics=[topics.full(topology.TASKS, each.project_id) for each in described],
             limit=settings.runners * settings.worker_concurrency,
+            window=_window(limits),
+            describe=Intake(avro).describe,
+            unwanted=cancelled.__contains__,
         )
+        cancelled.withdraw = app.dispatcher.withdraw
         app.probes.append(lambda: {outcomes.problem} if outcomes.problem else set())
-        async with probes(settings, "worker", app.health, metrics):
+        health = _health(app, metrics, [each.project_id for each in described])
+        async with probes(settings, "worker", health, metrics):
             await _announce(settings, topics, avro, described)
-            code = await serve(app)
+            code = await _serve(settings, topics, app, cancelled)
     await redis.aclose()
     return code
+
+
+def _window(limits: Limits) -> Window[Held]:
+    return Window(
+        lambda tenant: limits.tenant(tenant).weight,
+        lambda project: limits.project(project).max_tasks,
+    )
+
+
+def _health(
+    app: WorkerApplication, metrics: Metrics, projects: Sequence[str]
+) -> Callable[[], Health]:
+    """The app's health, and what its window holds as metrics."""
+
+    def now() -> Health:
+        queued = app.dispatcher.queued()
+        for project in projects:
+            metrics.gauge("crewstream_window_jobs", queued[project], project=project)
+        metrics.gauge("crewstream_window_bytes", app.open_bytes())
+        return app.health()
+
+    return now
+
+
+async def _serve(
+    settings: Settings, topics: Topics, app: WorkerApplication, cancelled: Cancellations
+) -> int:
+    """Serve once it is known what was cancelled lately, and follow what is from then on."""
+    name = topics.full(topology.CANCELLATIONS)
+    await wait_for_topics(settings.kafka, [name])
+    async with Broadcast(
+        settings.kafka,
+        name,
+        topics.partitions(name),
+        cancelled.tell,
+        back_s=KEPT.total_seconds(),
+    ) as told:
+        following = asyncio.create_task(told.follow())
+        try:
+            return await serve(app)
+        finally:
+            following.cancel()
 
 
 def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescription]:
@@ -82,7 +147,7 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
 
 
 @asynccontextmanager
-async def _crew_runs(settings: Settings) -> AsyncIterator[CrewRuns]:
+async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRuns]:
     if settings.worker_runs == "echo":
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
 
@@ -90,8 +155,16 @@ async def _crew_runs(settings: Settings) -> AsyncIterator[CrewRuns]:
         return
     from crewstream_agents.pool import RunnerPool  # noqa: PLC0415  (not for an echo)
 
-    environ = {**os.environ, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
-    pool = RunnerPool(settings.runners, settings.worker_concurrency, environ)
+    # Crews do not see how to reach our servers.
+    theirs = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
+    environ = {**theirs, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
+    pool = RunnerPool(
+        settings.runners,
+        settings.worker_concurrency,
+        environ,
+        journal=JournalPlace(settings.redis_url.get_secret_value(), settings.prefix),
+        prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
+    )
     await pool.start()
     try:
         yield pool

@@ -10,12 +10,13 @@ from dataclasses import replace
 from crewstream.contracts import envelope
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
+from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
 from crewstream.domain import attempts, telling
-from crewstream.errors import Invalid, Undecodable
+from crewstream.errors import Invalid, Transient, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
-from crewstream.ports import Clock, CrewRuns, Outcomes
+from crewstream.ports import Clock, CrewRuns, Journaled, Outcomes
 from crewstream.records import Inbound, Outbound
 from crewstream.topology import DEAD_LETTERS, METRICS, RESULTS
 from crewstream_agents import spec
@@ -29,7 +30,8 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Runs assignments; what was finished once is only sent again.
 
-    `name` says which process did it, for people who look for its log.
+    `name` says which process did it, for people who look for its log. `limits` are those of the
+    budgets that model calls are charged to.
     """
 
     def __init__(
@@ -42,14 +44,19 @@ class Worker:
         clock: Clock,
         meter: Meter,
         name: str,
+        limits: Limits | None = None,
     ) -> None:
+        self._limits = limits or Limits()
         self._codec, self._runs, self._outcomes, self._clock = codec, runs, outcomes, clock
         self._meter = meter
         self._results, self._metrics = topics.full(RESULTS), topics.full(METRICS)
         self._letters, self._name = topics.full(DEAD_LETTERS), name
 
     async def handle(self, record: Inbound) -> Sequence[Outbound]:
-        """What must be sent because of an assignment: its measurements, then its result."""
+        """What must be sent because of an assignment: its measurements, then its result.
+
+        Raises Transient: another worker has this assignment, and its outcome will answer.
+        """
         try:
             task = self._codec.decode(record.value, TaskAssigned)
         except Undecodable as error:
@@ -70,20 +77,20 @@ class Worker:
         kept = await self._outcomes.get(task.assignment_id)
         if kept is None:
             outcome = await self._run(task)
-            self._count(task, outcome)
-            _tell(outcome)
-            kept = _pack(self._encoded(task, outcome))
+            if outcome.failure is not None and outcome.failure.error_type == "run.fenced":
+                raise Transient(f"{task.assignment_id}: {outcome.failure.message}")
+            ours = _pack(self._encoded(task, outcome))
             # Kept before it is sent: from here on this assignment is never paid for again.
-            await self._outcomes.put(task.assignment_id, kept)
+            kept = await self._outcomes.put(task.assignment_id, ours, _journaled(task, outcome))
+            if kept == ours:
+                self._count(task, outcome)
+                _tell(outcome)
         return kept
 
     async def _run(self, task: TaskAssigned) -> spec.CrewOutcome:
         now = self._clock.now()
-        if attempts.left_s(task, now) <= 0:
-            late = "the attempt's deadline had passed before its run began"
-            return attempts.not_run(task, now, "task.timeout", late)
         try:
-            asked = attempts.crew_task(task, now)
+            asked = attempts.crew_task(task, now, self._limits)
         except ValueError as error:
             return attempts.not_run(task, now, "inputs.invalid", f"inputs: {error}")
         return await self._runs.run(asked)
@@ -132,6 +139,11 @@ class Worker:
                 traceparent=task.traceparent,
             )
             yield Outbound(self._metrics if measured else self._results, key, value, headers)
+
+
+def _journaled(task: TaskAssigned, outcome: spec.CrewOutcome) -> Journaled:
+    succeeded = outcome.status is spec.Status.SUCCEEDED
+    return Journaled(attempts.journal(task), outcome.epoch, outcome.covered, succeeded)
 
 
 def _tell(outcome: spec.CrewOutcome) -> None:

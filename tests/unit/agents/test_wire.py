@@ -11,20 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crewstream_agents.spec import (
+    Account,
+    BudgetAlert,
     Call,
     CrewOutcome,
     CrewTask,
     Failure,
+    JournalPlace,
+    ModelPrice,
     Operation,
     Status,
     Upstream,
     Usage,
 )
-from crewstream_agents.wire import Alive, Cancel, Ended, Start, to_runner, to_worker
+from crewstream_agents.wire import Alive, Cancel, Ended, Setup, Start, to_runner, to_worker
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TASK = CrewTask(
-    "w/t/1", "w", "t", 1, "acme", "p", "c", "k", keywords=["a"], upstream=[Upstream("u", "ok")]
+    *("w/t/1", "w", "t", 1, "acme", "p", "c", "k"),
+    keywords=["a"],
+    upstream=[Upstream("u", "ok")],
+    journal="w/t/1",
+    accounts=[Account("workflow:w", max_tokens=7, max_cost_usd=Decimal("0.1"))],
 )
 OUTCOME = CrewOutcome(
     assignment_id="w/t/1",
@@ -35,6 +43,9 @@ OUTCOME = CrewOutcome(
     usage=Usage(cost_usd=Decimal("0.000000001")),
     calls=[Call(0, Operation.CHAT, NOW, 1.5, attributes={"price": "unknown"})],
     tool_failures=[],
+    alerts=[BudgetAlert("workflow:w", "soft", "usd", Decimal("0.08"), Decimal("0.1"))],
+    epoch=2,
+    covered=3,
 )
 
 
@@ -69,6 +80,15 @@ async def test_messages_are_told_apart_however_they_are_cut() -> None:
     reader = reader_of(*(data[i : i + 1] for i in range(len(data))))
 
     assert [await channel.receive(reader) for _ in range(3)] == [Cancel("a"), Start(TASK), None]
+
+
+async def test_what_runs_share_arrives_and_shows_no_password() -> None:
+    channel = to_runner()
+    place = JournalPlace("redis://:secret@127.0.0.1:6379/0", "crewstream")
+    setup = Setup(place, {"m": ModelPrice(Decimal("0.15"), Decimal("0.6"))})
+
+    assert await channel.receive(reader_of(channel.encode(setup))) == setup
+    assert "secret" not in repr(setup)
 
 
 async def test_half_a_message_is_the_end() -> None:

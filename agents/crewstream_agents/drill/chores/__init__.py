@@ -1,0 +1,1 @@
+"""Single tasks, each of its own kind."""

@@ -1,0 +1,1 @@
+"""Tasks of one crew that run at the same time."""

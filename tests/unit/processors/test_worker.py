@@ -1,0 +1,119 @@
+"""An assignment is run by one worker, and answered by its first outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from crewstream import topology
+from crewstream.contracts.events import TaskAssigned, TaskFinished
+from crewstream.errors import Transient
+from crewstream.processors.worker import Worker
+from crewstream.records import Inbound, Outbound
+from crewstream.testing import EchoRuns, FixedClock, MemoryMeter, MemoryOutcomes
+from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, Status
+from support.flow import CODEC, START, TOPICS
+
+ASSIGNED = TaskAssigned.model_validate(
+    {
+        "assignment_id": "w/t/1",
+        "workflow_id": "w",
+        "task_id": "t",
+        "attempt": 1,
+        "tenant_id": "acme",
+        "project_id": "bizoholic",
+        "crew": "c",
+        "task_type": "",
+        "workflow_type": "",
+        "assigned_at": START,
+    }
+)
+
+
+class Runs(EchoRuns):
+    """Runs that held a lease of their journal."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        self.asked: list[CrewTask] = []
+        self._changes = {"epoch": 2, "covered": 5, **changes}
+
+    @override
+    async def run(self, task: CrewTask) -> CrewOutcome:
+        self.asked.append(task)
+        return replace(await super().run(task), **self._changes)
+
+
+def handle(runs: EchoRuns, outcomes: MemoryOutcomes, task: TaskAssigned) -> Sequence[Outbound]:
+    worker = Worker(
+        CODEC,
+        TOPICS,
+        runs=runs,
+        outcomes=outcomes,
+        clock=FixedClock(START),
+        meter=MemoryMeter(),
+        name="test",
+    )
+    topic = TOPICS.full(topology.TASKS, "bizoholic")
+    record = Inbound(topic, 0, 0, b"w/t", CODEC.encode(task), (), 0)
+    return asyncio.run(worker.handle(record))
+
+
+def result(sent: Sequence[Outbound]) -> TaskFinished:
+    return CODEC.decode(sent[-1].value, TaskFinished)
+
+
+def test_an_outcome_says_what_of_its_journal_it_covers() -> None:
+    outcomes = MemoryOutcomes(epochs={"w/t/1": 2})
+
+    assert result(handle(Runs(), outcomes, ASSIGNED)).status == "succeeded"
+    assert outcomes.reported == {"w/t/1": 5}
+
+
+def test_a_run_that_was_taken_over_sends_nothing() -> None:
+    fenced = Failure("run.fenced", "another run has the journal", retryable=True)
+    outcomes = MemoryOutcomes()
+
+    with pytest.raises(Transient, match="another run"):
+        handle(Runs(status=Status.FAILED, failure=fenced), outcomes, ASSIGNED)
+    assert not outcomes.kept
+
+
+def test_an_outcome_whose_journal_was_taken_over_sends_nothing() -> None:
+    outcomes = MemoryOutcomes(epochs={"w/t/1": 3})
+
+    with pytest.raises(Transient):
+        handle(Runs(), outcomes, ASSIGNED)
+    assert not outcomes.kept
+
+
+def test_the_first_outcome_is_what_is_sent() -> None:
+    class Overtaken(MemoryOutcomes):
+        """Somebody else's outcome arrives while this one is being made."""
+
+        @override
+        async def get(self, assignment_id: str) -> bytes | None:
+            return None
+
+    outcomes = Overtaken()
+    first = handle(Runs(output="first"), outcomes, ASSIGNED)
+    second = handle(Runs(output="second"), outcomes, ASSIGNED)
+
+    assert result(first).output == result(second).output == "first"
+
+
+def test_an_attempt_whose_deadline_has_passed_is_not_run_but_accounted_for() -> None:
+    runs = Runs()
+
+    late = ASSIGNED.model_copy(update={"deadline_at": START - timedelta(seconds=1)})
+    finished = result(handle(runs, MemoryOutcomes(), late))
+
+    assert runs.asked[0].deadline_s <= 0
+    assert finished.failure is not None
+    assert finished.failure.error_type == "task.timeout"
