@@ -141,12 +141,14 @@ async def test_a_tombstone_leaves_nothing(
 async def test_an_emptied_store_knows_that_it_lost_what_it_had(
     store: RedisStatus, redis: Redis, topic_prefix: str
 ) -> None:
-    assert await store.lost()
-    await store.filling()
-    assert not await store.lost()
+    assert await store.lost([0, 1]) == [0, 1]
+    await store.filling([1])
+    assert await store.lost([0, 1]) == [0], "another projector fills the other one"
+    await store.filling([0])
+    assert not await store.lost([0, 1])
     for key in await redis.keys(f"{topic_prefix}*"):
         await redis.delete(key)
-    assert await store.lost()
+    assert await store.lost([0, 1])
 
 
 async def test_an_outcome_is_kept_for_a_week(redis: Redis, topic_prefix: str) -> None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from crewstream.contracts import topic_plan
 from crewstream.contracts.topic_plan import Actual, Plan
@@ -97,19 +103,23 @@ async def _actual(admin: AIOKafkaAdminClient, prefix: str = "") -> list[Actual]:
             name=each["topic"],
             partitions=len(each["partitions"]),
             replicas=min((len(part["replicas"]) for part in each["partitions"]), default=0),
-            config=configs.get(each["topic"], {}),
+            config=configs[each["topic"]],
         )
         for each in found
+        if each["topic"] in configs
     ]
 
 
 async def _configs(
     admin: AIOKafkaAdminClient, names: Iterable[str]
 ) -> dict[str, Mapping[str, str]]:
+    """By topic; without those that the broker which is asked does not know yet."""
     resources = [_resource(name) for name in names]
     found: dict[str, Mapping[str, str]] = {}
     for response in await admin.describe_configs(resources) if resources else ():
         for code, why, _, name, entries in response.resources:
+            if for_code(code) is UnknownTopicOrPartitionError:
+                continue
             _check([(code, f"{name}: {why}")])
             found[name] = {
                 key: value for key, value, _, source, *_ in entries if source == _SET_ON_THE_TOPIC

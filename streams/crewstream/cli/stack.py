@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crewstream.cli.progress import Services
     from crewstream.config import Settings
     from crewstream.embedded.installation import Installation, Ports
-    from crewstream.embedded.supervisor import Supervisor
+    from crewstream.embedded.supervisor import Service, Supervisor
 
 app = typer.Typer()
 PANEL = "On this machine"
@@ -38,6 +38,9 @@ def up(
     port_offset: Annotated[
         int, typer.Option(min=0, max=50_000, help="Added to every usual port, for a second one.")
     ] = 0,
+    servers: Annotated[
+        bool, typer.Option("--servers", help="Only Kafka and Valkey, to restore a backup into.")
+    ] = False,
 ) -> None:
     """Run Kafka, Valkey, ClickHouse and our processes on this machine, until Ctrl-C."""
     from crewstream.embedded.installation import Ports  # noqa: PLC0415
@@ -46,7 +49,9 @@ def up(
     settings = shell.begin(data_dir=data_dir)
     with claimed(settings.data_dir):
         installation, view = _installation(settings, settings.data_dir, Ports.shifted(port_offset))
-        raise typer.Exit(asyncio.run(_until_told(_up(installation, view), view, told=0)))
+        raise typer.Exit(
+            asyncio.run(_until_told(_up(installation, view, servers=servers), view, told=0))
+        )
 
 
 @app.command(rich_help_panel=PANEL)
@@ -71,9 +76,10 @@ def demo(
     raise typer.Exit(code)
 
 
-async def _up(installation: Installation, view: Services) -> int:
-    async with _running(installation, view) as supervisor:
-        _show(installation)
+async def _up(installation: Installation, view: Services, *, servers: bool) -> int:
+    services = installation.servers() if servers else installation.services()
+    async with _running(services, view) as supervisor:
+        _show(installation, servers=servers)
         await supervisor.wait()
     return 0
 
@@ -81,7 +87,7 @@ async def _up(installation: Installation, view: Services) -> int:
 async def _demo(installation: Installation, view: Services, settings: Settings) -> int:
     from crewstream.cli import demo  # noqa: PLC0415
 
-    async with _running(installation, view):
+    async with _running(installation.services(), view):
         await demo.run(installation, view, settings)
     return 0
 
@@ -101,11 +107,11 @@ def _installation(settings: Settings, folder: Path, ports: Ports) -> tuple[Insta
 
 
 @asynccontextmanager
-async def _running(installation: Installation, view: Services) -> AsyncIterator[Supervisor]:
+async def _running(services: Sequence[Service], view: Services) -> AsyncIterator[Supervisor]:
     from crewstream.embedded.supervisor import Supervisor  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
-        supervisor = Supervisor(installation.services(), on_event=view.tell)
+        supervisor = Supervisor(services, on_event=view.tell)
         with view:
             await stack.enter_async_context(supervisor)
         yield supervisor
@@ -150,7 +156,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _show(installation: Installation) -> None:
+def _show(installation: Installation, *, servers: bool) -> None:
     """Where everything listens, and what to try."""
     from crewstream.embedded.installation import Ports  # noqa: PLC0415
 
@@ -158,19 +164,27 @@ def _show(installation: Installation) -> None:
     places = [
         ("Kafka", installation.kafka.bootstrap),
         ("Valkey", installation.valkey.url),
-        ("ClickHouse", installation.clickhouse_url),
-        ("status", f"{installation.status_url}/v1/workflows"),
-        ("schemas", installation.schemas_url),
-        *((f"health of the {name}", installation.health_of(name)) for name in health),
-        ("data", installation.data_dir),
-        ("logs", installation.logs),
     ]
+    places += (
+        ()
+        if servers
+        else [
+            ("ClickHouse", installation.clickhouse_url),
+            ("status", f"{installation.status_url}/v1/workflows"),
+            ("schemas", installation.schemas_url),
+            *((f"health of the {name}", installation.health_of(name)) for name in health),
+        ]
+    )
+    places += [("data", str(installation.data_dir)), ("logs", str(installation.logs))]
     shell.write_table(("what", "where"), places)
     if installation.ports != Ports():
         print("\nClients in another shell need")
         for name, value in installation.settings.items():
             print(f"  export {name}={shlex.quote(value)}")
     print("\nTry next")
+    if servers:
+        print("  crewstream restore --from FOLDER", flush=True)
+        return
     print(f"  crewstream submit {shlex.quote(example('marketing_campaign'))} --wait")
     print("  crewstream query projects", flush=True)
 

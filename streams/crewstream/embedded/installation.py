@@ -141,6 +141,13 @@ class Installation:
             self._process("projector", after=("kafka", "valkey")),
         ]
 
+    def servers(self) -> Sequence[Service]:
+        """Kafka and Valkey alone, and no topics: what a backup is restored into."""
+        return [
+            Service("kafka", self._launch_kafka, self.kafka.is_ready),
+            Service("valkey", self.valkey.launch, self.valkey.is_ready),
+        ]
+
     def _launch_kafka(self) -> OwnedProcess:
         prepare(self.kafka.cache_dir, progress=self._on_jar)
         return self.kafka.launch()

@@ -79,7 +79,8 @@ class EmbeddedKafka:
     """One broker on a data folder, listening on 127.0.0.1.
 
     The folder keeps the data and the node's identity: the next start on it, on whatever port, has
-    both again. `port` None takes a free one. `config` is added to SETTINGS. `cache_dir` holds what
+    both again. `port` None takes a free one. `advertised_port` is where clients are told to
+    connect, when something stands in front. `config` is added to SETTINGS. `cache_dir` holds what
     all nodes of this machine share (see `install`).
 
         with EmbeddedKafka(data_dir, cache_dir=cache_dir) as kafka:
@@ -93,6 +94,7 @@ class EmbeddedKafka:
         cache_dir: Path,
         port: int | None = None,
         controller_port: int | None = None,
+        advertised_port: int | None = None,
         node_id: int = 1,
         cluster_id: str | None = None,
         heap_mb: int = HEAP_MB,
@@ -103,6 +105,7 @@ class EmbeddedKafka:
         self.data_dir, self.cache_dir = data_dir.resolve(), cache_dir
         self.port = free_port() if port is None else port
         self.controller_port = free_port() if controller_port is None else controller_port
+        self.advertised_port = advertised_port or self.port
         self.node_id, self.cluster_id, self.heap_mb = node_id, cluster_id, heap_mb
         self.bootstrap = f"{HOST}:{self.port}"
         self.log_file = self.data_dir / "broker.log"
@@ -176,6 +179,7 @@ class EmbeddedKafka:
         own = {
             "node.id": str(self.node_id),
             "listeners": listeners,
+            "advertised.listeners": f"BROKER://{HOST}:{self.advertised_port}",
             "controller.quorum.voters": f"{self.node_id}@{HOST}:{self.controller_port}",
         }
         settings = {**SETTINGS, **own, **self._config}
@@ -219,14 +223,18 @@ def prepare(cache_dir: Path, *, java: Java | None = None, progress: Progress | N
     make_archive(distribution, run_once)
 
 
-@contextmanager
-def kafka_cluster(
-    data_dir: Path, *, cache_dir: Path, nodes: int = 3, config: Mapping[str, str] | None = None
-) -> Iterator[list[EmbeddedKafka]]:
-    """Several brokers that replicate: up to three copies, writes need all but one of them.
+def cluster_nodes(
+    data_dir: Path,
+    *,
+    cache_dir: Path,
+    advertised_ports: Sequence[int | None],
+    config: Mapping[str, str] | None = None,
+) -> list[EmbeddedKafka]:
+    """The brokers of a cluster, one for each advertised port (None: its own), not yet started.
 
-    Yields the running nodes; each can be killed and started again.
+    They keep up to three copies; writes need all but one of them.
     """
+    nodes = len(advertised_ports)
     copies, needed = str(min(nodes, 3)), str(max(1, min(nodes, 3) - 1))
     controllers = [free_port() for _ in range(nodes)]
     voters = ",".join(f"{i}@{HOST}:{port}" for i, port in enumerate(controllers, 1))
@@ -239,17 +247,33 @@ def kafka_cluster(
         **(config or {}),
     }
     cluster_id = new_id()
-    brokers = [
+    return [
         EmbeddedKafka(
             data_dir / f"node-{i}",
             cache_dir=cache_dir,
             controller_port=controller,
+            advertised_port=advertised,
             node_id=i,
             cluster_id=cluster_id,
             config=shared,
         )
-        for i, controller in enumerate(controllers, 1)
+        for i, (controller, advertised) in enumerate(
+            zip(controllers, advertised_ports, strict=True), 1
+        )
     ]
+
+
+@contextmanager
+def kafka_cluster(
+    data_dir: Path, *, cache_dir: Path, nodes: int = 3, config: Mapping[str, str] | None = None
+) -> Iterator[list[EmbeddedKafka]]:
+    """Several brokers that replicate, as in `cluster_nodes`, running.
+
+    Each can be killed and started again.
+    """
+    brokers = cluster_nodes(
+        data_dir, cache_dir=cache_dir, advertised_ports=[None] * nodes, config=config
+    )
     try:
         for broker, process in [(broker, broker.launch()) for broker in brokers]:
             await_ready(process, broker.is_ready, START_TIMEOUT_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crewstream.contracts import framing
+from crewstream.contracts import framing, letters
 from crewstream.contracts.avsc import named_types
 from crewstream.contracts.events import Measured, WorkflowState
 from crewstream.errors import Invalid, Undecodable
@@ -105,6 +105,10 @@ class Recorder:
         return dead
 
     async def _letters(self, records: Sequence[Inbound]) -> None:
+        """Marks that `crewstream dlq` puts behind letters are none, and become no rows."""
+        records = [record for record in records if not letters.is_mark(record.headers)]
+        if not records:
+            return
         rows = [letter_row(record) for record in records]
         sums = b"".join(record.value or b"" for record in records)
         await self._store.insert_rows(DEAD_LETTERS, LETTER_COLUMNS, rows, token(records, sums))
