@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from crewstream.cli import analyse, doctor, follow, operate, schemas, stack, topics, workflows
+from crewstream.cli import (
+    analyse,
+    backup,
+    budget,
+    dlq,
+    doctor,
+    drill,
+    follow,
+    operate,
+    rebuild,
+    schedules,
+    schemas,
+    stack,
+    topics,
+    workflows,
+)
 from crewstream.errors import CrewstreamError, Misconfigured
 
 FAILED, MISUSED = 1, 2
@@ -21,8 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (stack, workflows, follow, analyse, operate, doctor):
+for group in (stack, drill, workflows, follow, analyse, operate, backup, doctor):
     app.add_typer(group.app)
+app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
+app.add_typer(dlq.app, name="dlq", rich_help_panel="Operate")
+app.add_typer(rebuild.app, name="rebuild", rich_help_panel="Operate")
+app.add_typer(budget.app, name="budget", rich_help_panel="Operate")
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(schemas.app, name="schemas", rich_help_panel="Operate")
 

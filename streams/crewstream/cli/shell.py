@@ -52,6 +52,7 @@ def client(settings: Settings) -> Client:
         tenant=settings.tenant,
         status_url=settings.status_url,
         connection=settings.kafka,
+        topics=settings.topics,
     )
 
 

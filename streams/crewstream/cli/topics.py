@@ -60,7 +60,7 @@ def render(
 def _topics(settings: Settings) -> Topics:
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    return Topics.load(prefix=settings.prefix, replicas=settings.replicas)
+    return Topics.load(settings.topics, prefix=settings.prefix, replicas=settings.replicas)
 
 
 async def _plan(settings: Settings) -> Plan:

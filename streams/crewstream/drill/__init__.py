@@ -1,0 +1,1 @@
+"""The drill: a scratch installation under load, faults by a seed, and counts of what came of it."""
