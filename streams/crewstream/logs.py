@@ -21,6 +21,9 @@ NOISY = {
     "urllib3",
     "clickhouse_connect",
 }
+# While a server is away its clients say the same many times a second.
+REPEATED_AFTER_S = 30.0
+MOST_REMEMBERED = 1000
 
 
 def configure(
@@ -41,6 +44,7 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(as_json=as_json, colors=stream.isatty()))
     handler.addFilter(_at_least(getattr(logging, libraries.upper())))
+    handler.addFilter(_seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -56,6 +60,24 @@ def _at_least(level: int) -> Callable[[logging.LogRecord], bool]:
     # Not by their loggers' levels: some libraries set those themselves when they are imported.
     def passes(record: logging.LogRecord) -> bool:
         return record.levelno >= level or record.name.partition(".")[0] not in NOISY
+
+    return passes
+
+
+def _seldom() -> Callable[[logging.LogRecord], bool]:
+    """What a noisy library says again within a while of the same kind is left out."""
+    last_said_s: dict[tuple[str, str], float] = {}
+
+    def passes(record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in NOISY:
+            return True
+        said = record.name, str(record.msg)
+        if record.created - last_said_s.get(said, -REPEATED_AFTER_S) < REPEATED_AFTER_S:
+            return False
+        if len(last_said_s) > MOST_REMEMBERED:
+            last_said_s.clear()
+        last_said_s[said] = record.created
+        return True
 
     return passes
 

@@ -85,3 +85,16 @@ def test_libraries_are_quiet(libraries: str, lines: int) -> None:
     noisy.info("Updated assignment")
     noisy.warning("Heartbeat failed")
     assert len(out.getvalue().splitlines()) == lines
+
+
+def test_a_library_that_says_the_same_again_and_again_is_heard_once_in_a_while() -> None:
+    out = io.StringIO()
+    logs.configure("json", stream=out)
+    library = logging.getLogger("aiokafka.conn")
+    for attempt in range(50):
+        library.error("Unable connect to node %s", attempt)
+        log.info("ours %s", attempt)
+    library.error("another thing")
+    said = [json.loads(line)["logger"] for line in out.getvalue().splitlines()]
+    assert said.count("aiokafka.conn") == 2
+    assert said.count("crewstream.test") == 50
