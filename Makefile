@@ -44,7 +44,7 @@ check: setup  ## Format, lint, types, import contracts, generated code and schem
 	$(RUN)crewstream schemas check
 
 test: check  ## Everything that CI runs
-	$(RUN)pytest -m ""
+	$(RUN)pytest -m "" --durations 25
 
 unit: setup  ## What needs no server
 	$(RUN)pytest

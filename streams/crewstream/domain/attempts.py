@@ -18,7 +18,8 @@ from crewstream.contracts.events import (
     ToolFailure,
     Usage,
 )
-from crewstream.contracts.limits import Budget, Limits
+from crewstream.contracts.limits import Limits
+from crewstream.contracts.record import trusted
 from crewstream.domain.outputs import measurement_id, trace_id
 from crewstream_agents import spec
 
@@ -62,14 +63,15 @@ def journal(task: TaskAssigned) -> str:
 
 def accounts(task: TaskAssigned, limits: Limits) -> Iterator[spec.Account]:
     """What the model calls of the attempt are charged to; months are UTC's, by the assignment."""
-    month = f"{task.assigned_at.astimezone(UTC):%Y-%m}"
-    monthly = (
-        (f"tenant:{task.tenant_id}:{month}", limits.tenant(task.tenant_id).month),
-        (f"project:{task.project_id}:{month}", limits.project(task.project_id).month),
-    )
-    of_workflow = Budget(max_tokens=task.max_tokens or None, max_cost_usd=task.max_cost_usd or None)
-    for name, budget in ((f"workflow:{task.workflow_id}", of_workflow), *monthly):
-        yield spec.Account(name, budget.max_tokens or 0, budget.max_cost_usd, limits.soft_ratio)
+    at, soft = task.assigned_at.astimezone(UTC), limits.soft_ratio
+    of_workflow = f"workflow:{task.workflow_id}"
+    yield spec.Account(of_workflow, task.max_tokens, task.max_cost_usd or None, soft)
+    for name, month in (
+        (f"tenant:{task.tenant_id}", limits.tenant(task.tenant_id).month),
+        (f"project:{task.project_id}", limits.project(task.project_id).month),
+    ):
+        account = f"{name}:{at.year:04}-{at.month:02}"
+        yield spec.Account(account, month.max_tokens or 0, month.max_cost_usd, soft)
 
 
 def left_s(task: TaskAssigned, at: datetime) -> float:
@@ -88,7 +90,7 @@ def not_run(task: TaskAssigned, at: datetime, error_type: str, message: str) -> 
 def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> TaskFinished:
     """The result of an attempt, for the coordinator."""
     failure = outcome.failure
-    return TaskFinished(
+    return trusted(TaskFinished)(
         assignment_id=task.assignment_id,
         workflow_id=task.workflow_id,
         task_id=task.task_id,
@@ -134,7 +136,7 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
         "worker": worker,
         "trace_id": trace_id(task.traceparent),
     }
-    yield Measured(
+    yield trusted(Measured)(
         event_id=measurement_id(task.assignment_id, Operation.TASK),
         occurred_at=outcome.finished_at,
         operation=Operation.TASK,
@@ -157,7 +159,7 @@ def _alert(
 ) -> Measured:
     reached = alert.level == "hard"
     what = {"account": alert.account, "level": alert.level, "unit": alert.unit}
-    return Measured(
+    return trusted(Measured)(
         event_id=measurement_id(task.assignment_id, Operation.BUDGET, *what.values(), alert.limit),
         occurred_at=at,
         operation=Operation.BUDGET,
@@ -172,7 +174,7 @@ def _call(task: TaskAssigned, call: spec.Call, common: dict[str, Any]) -> Measur
     # A call that was paid is one row, whoever tells of it; each replay of it is a row of its own.
     paid = bool(call.name) and not call.replayed
     named = (journal(task), call.name) if paid else (task.assignment_id, call.sequence)
-    return Measured(
+    return trusted(Measured)(
         event_id=measurement_id(named[0], call.operation, named[1]),
         occurred_at=call.started_at + timedelta(milliseconds=call.duration_ms),
         operation=Operation(call.operation),
@@ -203,7 +205,7 @@ def _failure(failure: spec.Failure) -> Failure:
 
 
 def _usage(usage: spec.Usage) -> Usage:
-    return Usage(
+    return trusted(Usage)(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,

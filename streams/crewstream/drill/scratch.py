@@ -110,6 +110,8 @@ class Scratch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # What there was to count is counted, or nobody waits for it any more.
+        await self.supervisor.kill()
         await self._stack.aclose()
 
     def _note(self, event: Event) -> None:

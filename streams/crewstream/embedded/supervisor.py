@@ -105,17 +105,27 @@ class Supervisor:
         """Return never; raise what broke the supervision itself."""
         await asyncio.gather(*self._keepers)
 
+    async def kill(self) -> None:
+        """End what runs at once, for those who want nothing of it any more."""
+        await self._let_go()
+        for process in self.processes.values():
+            process.signal(signal.SIGKILL)
+        await asyncio.gather(*(asyncio.wrap_future(p.ended) for p in self.processes.values()))
+
     async def stop(self) -> None:
         """Stop what runs, dependants first, each within its grace time."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        # A keeper ends only when what it was launching is known in `processes`.
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._let_go()
         left = dict(self.services)
         while left:
             needed = {name for service in left.values() for name in service.after}
             now = [left.pop(name) for name in list(left) if name not in needed]
             await asyncio.gather(*map(self._stop_one, now))
+
+    async def _let_go(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        # A keeper ends only when what it was launching is known in `processes`.
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def _all_ready(self) -> None:
         """Return when all are; raise what a keeper ended with when that comes first."""
