@@ -65,8 +65,11 @@ def filled(inputs: Any, find: Callable[[Reference], Document | None], path: str 
 
 
 def document(status: str, output: str, output_json: str | None) -> Document:
-    """What can be selected from a task."""
-    structured = None if output_json is None else json.loads(output_json)
+    """What can be selected from a task; structured output that is no JSON is none."""
+    try:
+        structured = None if output_json is None else json.loads(output_json)
+    except (ValueError, RecursionError):
+        structured = None
     return {"status": status, "output": output, "json": structured}
 
 

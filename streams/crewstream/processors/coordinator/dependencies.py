@@ -28,6 +28,8 @@ from crewstream.processors.coordinator.outbox import Outbox, told
 from crewstream.records import Inbound, Outbound
 
 MOST_PATH = 100
+# All of them are told at once when it ends, each with its result.
+MOST_WATCHERS = 1000
 
 Find = Callable[[Rows, str], WorkflowState | None]
 Finished = Callable[[WorkflowState, Rows], WorkflowFinished]
@@ -64,6 +66,11 @@ class Dependencies:
             yield self._resolved(state, self._finished(state, rows), watcher)
             return
         watchers = self._watchers(rows, signal.workflow_id)
+        if watcher not in watchers and len(watchers) == MOST_WATCHERS:
+            to, at = watcher.workflow_id, record.at
+            refusal = told(Signal.DEPENDENCY_REFUSED, to, signal.workflow_id, signal.tenant_id, at)
+            yield self._outbox.signal(refusal)
+            return
         if watcher not in watchers:
             yield self._row(signal.workflow_id, (*watchers, watcher))
         if theirs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 from crewstream import topology
@@ -13,6 +14,7 @@ from crewstream.contracts.events import (
     WorkflowState,
 )
 from crewstream.contracts.topics import Topics
+from crewstream.domain import outputs, references
 from crewstream.ports import Rows
 from crewstream.records import Outbound
 
@@ -55,6 +57,29 @@ class Payloads:
         value = self._find(state, AWAITED + workflow_id, rows)
         return None if value is None else self._codec.decode(value, WorkflowFinished)
 
+    def filled(
+        self, inputs: str, state: WorkflowState, rows: Rows, new: TaskFinished | None
+    ) -> str:
+        """Inputs with outputs in place of references.
+
+        Raises Unresolved; ValueError or RecursionError of an expression that does not fit.
+        """
+
+        def find(reference: references.Reference) -> references.Document | None:
+            if reference.workflow:
+                other = self.awaited(state, reference.workflow, rows)
+                return None if other is None else outputs.document(other, reference.task)
+            result = self.results(state, [reference.task], rows, new).get(reference.task)
+            if result is None:
+                return None
+            return references.document(result.status, result.output, result.output_json)
+
+        return json.dumps(references.filled(json.loads(inputs), find))
+
+    def check(self, finished: bytes) -> None:
+        """Raises Invalid: these bytes are not how a workflow ended."""
+        self._codec.decode(finished, WorkflowFinished)
+
     def placed(
         self, state: WorkflowState, name: str, value: bytes | None
     ) -> tuple[WorkflowState, list[Outbound]]:
@@ -85,6 +110,20 @@ class Payloads:
 
     def _find(self, state: WorkflowState, name: str, rows: Rows) -> bytes | None:
         return state.payloads.get(name) or rows.get(self._topic, _key(state, name))
+
+
+class Written:
+    """The rows as they will be when what is written beside them is stored."""
+
+    def __init__(self, rows: Rows, written: Iterable[Outbound]) -> None:
+        self._rows = rows
+        self._written = {(out.topic, out.key): out.value for out in written}
+
+    def get(self, topic: str, key: bytes) -> bytes | None:
+        """The row of a table."""
+        if (topic, key) in self._written:
+            return self._written[topic, key]
+        return self._rows.get(topic, key)
 
 
 def _key(state: WorkflowState, name: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -28,13 +27,13 @@ from crewstream.contracts.topics import Topics
 from crewstream.domain import commands, outputs, policy, references, steps, telling, workflow
 from crewstream.domain.names import MOST_NAME
 from crewstream.domain.plan import Rules, content_digest, faults, shortened
-from crewstream.errors import Conflict, TooLarge, UnknownWorkflow
+from crewstream.errors import Conflict, Invalid, TooLarge, UnknownWorkflow
 from crewstream.meters import Meter
 from crewstream.ports import Rows
 from crewstream.processors.coordinator.admission import Admission
 from crewstream.processors.coordinator.dependencies import Dependencies
 from crewstream.processors.coordinator.outbox import SOURCE, Basis, Outbox
-from crewstream.processors.coordinator.payloads import AWAITED, REQUEST, Payloads
+from crewstream.processors.coordinator.payloads import AWAITED, REQUEST, Payloads, Written
 from crewstream.records import Inbound, Outbound
 
 Handled = Iterator[Outbound]
@@ -142,12 +141,13 @@ class Workflows:
         if before is None:
             return
         other, written = signal.source_workflow_id, list[Outbound]()
-        after = workflow.resolve(before, other, WorkflowStatus(signal.status), record.at)
+        after = workflow.resolve(before, other, _status(signal), record.at)
         if after is before:
             return
         if signal.result and outputs.may_refer(self._payloads.request(before, rows)):
+            self._payloads.check(signal.result)
             after, written = self._payloads.placed(after, AWAITED + other, signal.result)
-        written_rows = _Written(rows, written)
+        written_rows = Written(rows, written)
         yield from self._moved(
             before, after, Basis(record, after.project_id), written_rows, written
         )
@@ -212,8 +212,9 @@ class Workflows:
         inputs, unresolved = outputs.inputs_of(request, task.task_id), ""
         if references.may_refer(inputs):
             try:
-                inputs = self._filled(inputs, state, basis, rows)
-            except references.Unresolved as error:
+                inputs = self._payloads.filled(inputs, state, rows, basis.result)
+            except (references.Unresolved, ValueError, RecursionError) as error:
+                # An expression may ask for the length of a number; outputs may be nested deeply.
                 unresolved = str(error)
         results = self._payloads.results(state, task.depends_on, rows, basis.result)
         event = outputs.assigned(state, task, request, results, inputs)
@@ -227,21 +228,6 @@ class Workflows:
             message = f"{error}; let tasks return references to large data"
             answer = outputs.unsendable(event, "inputs.too_large", message)
             return self._outbox.event(self._results, answer, name, state, basis)
-
-    def _filled(self, inputs: str, state: WorkflowState, basis: Basis, rows: Rows) -> str:
-        """Inputs with outputs in place of references. Raises Unresolved."""
-
-        def find(reference: references.Reference) -> references.Document | None:
-            if reference.workflow:
-                other = self._payloads.awaited(state, reference.workflow, rows)
-                return None if other is None else outputs.document(other, reference.task)
-            names = [reference.task]
-            result = self._payloads.results(state, names, rows, basis.result).get(reference.task)
-            if result is None:
-                return None
-            return references.document(result.status, result.output, result.output_json)
-
-        return json.dumps(references.filled(json.loads(inputs), find))
 
     def _cancellation(self, state: WorkflowState, task: TaskState, basis: Basis) -> Outbound:
         event = outputs.cancelled(state, task)
@@ -286,21 +272,18 @@ class Workflows:
         return Outbound(self._state, key, value, headers, due_at=policy.next_due(state))
 
 
-class _Written:
-    """The rows as they will be when what is written beside them is stored."""
-
-    def __init__(self, rows: Rows, written: Iterable[Outbound]) -> None:
-        self._rows = rows
-        self._written = {(out.topic, out.key): out.value for out in written}
-
-    def get(self, topic: str, key: bytes) -> bytes | None:
-        """The row of a table."""
-        if (topic, key) in self._written:
-            return self._written[topic, key]
-        return self._rows.get(topic, key)
+def _status(signal: WorkflowSignalled) -> WorkflowStatus:
+    """How the workflow ended that a signal is about. Raises Invalid."""
+    try:
+        return WorkflowStatus(signal.status)
+    except ValueError as error:
+        raise Invalid(f"{signal.signal_id}: {error}") from error
 
 
 def _fault(signal: WorkflowSignalled) -> Fault:
+    if signal.signal == Signal.DEPENDENCY_REFUSED and not signal.path:
+        message = f"too many workflows wait for {signal.source_workflow_id!r} already"
+        return Fault(code="after.too_many", path="after", message=message)
     if signal.signal == Signal.DEPENDENCY_REFUSED:
         message = "workflows wait for one another: " + " -> ".join(signal.path)
         return Fault(code="after.cycle", path="after", message=message)
