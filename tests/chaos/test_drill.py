@@ -16,13 +16,11 @@ import pytest
 from crewstream.drill.plan import Kind
 from crewstream.drill.report import Report
 from crewstream.drill.session import Options, drill
+from support.lanes import SLOW
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 Drill = Callable[..., Awaitable[Report]]
-SLOW = pytest.mark.skipif(
-    "CREWSTREAM_SLOW" not in os.environ, reason="takes minutes; set CREWSTREAM_SLOW to run it"
-)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.lanes import SLOW
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ENDS_WITHIN_S = 90.0
@@ -38,7 +40,11 @@ def drill(tmp_path: Path, cache_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        pytest.param(signal.SIGINT, 130, marks=SLOW),
+    ],
 )
 def test_what_a_drill_has_started_ends_with_it(
     drill: subprocess.Popen[str],

@@ -36,6 +36,7 @@ from crewstream.contracts.topics import Topics
 from crewstream.domain import cron, schedule
 from crewstream.embedded.owned import OwnedProcess, spawn
 from support.installation import PARTITIONS, PATIENCE_S, Installation, started
+from support.lanes import SLOW
 from support.requested import CODEC, CREWS, PROJECT, task
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ async def _announce_the_crews(here: Installation) -> None:
 # -- kills -----------------------------------------------------------------------------------------
 
 
+@SLOW
 @pytest.mark.timeout(300)
 async def test_a_coordinator_that_is_killed_asks_for_nothing_twice_and_leaves_nothing_out(
     kafka: Brokers, valkey: str, tmp_path: Path

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 SHOWN_NAMES = 5
 BAD = 1
+INTERRUPTED = 130
 
 
 @app.command(rich_help_panel="On this machine")
@@ -66,7 +69,7 @@ def drill(
     )
     good = False
     try:
-        report = shell.run(session.drill(options, _say))
+        report = shell.run(_until_told(session.drill(options, _say)))
         good = report.good
     finally:
         if keep is None and good:
@@ -78,6 +81,20 @@ def drill(
     else:
         _show(report)
     raise typer.Exit(0 if good else BAD)
+
+
+async def _until_told(work: Coroutine[Any, Any, Report]) -> Report:
+    """The report; after SIGINT or SIGTERM this process exits, when all that it started has ended.
+
+    Not left to Python: who is started in the background of a shell has SIGINT ignored.
+    """
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _kinds(only: str) -> Sequence[Kind]:
