@@ -202,6 +202,8 @@ def _show_status(state: Mapping[str, Any], *, as_json: bool) -> None:
     print(f"{state['workflow_id']}: {state['status']} (version {state['version']})")
     for fault in state["faults"]:
         print(f"  {fault['path']}: {fault['message']} ({fault['code']})")
+    if failure := state["failure"]:
+        print(f"  {failure['message']} ({failure['error_type']})")
     if state["notice"]:
         print(f"  {state['notice']}")
     for reason in _waits_for(state):
