@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,6 +52,15 @@ class Price(BaseTool):
     def _run(self, sku: str) -> str:
         made["tool"] += 1
         return f"{sku} costs {next(_serial)}"
+
+
+class Uneven(Price):
+    """One that takes a while, never the same: calls at once end in any order."""
+
+    @override
+    def _run(self, sku: str) -> str:
+        time.sleep(random.uniform(0, 0.02))
+        return super()._run(sku)
 
 
 class Stock(BaseTool):
@@ -230,6 +241,10 @@ SHAPES: Mapping[str, Callable[[], Crew]] = {
         agent(model(("price", "A"), ("stock", "B"), native=False), Price(), Stock())
     ),
     "tool calls at once, two alike": lambda: one(agent(Several(model="scripted/x"), Price())),
+    "tool calls at once, in any order": lambda: one(agent(Several(model="scripted/x"), Uneven())),
+    "a call that the cache answers": lambda: one(
+        agent(model(("price", "A"), ("price", "A"), ("price", "B")), Price())
+    ),
     "tool calls without ids": lambda: one(agent(WithoutIds(model="scripted/x"), Price())),
     "async tasks, alike, and a join": _in_parallel,
     "hierarchical, native": lambda: _hierarchical(native=True),

@@ -32,6 +32,9 @@ current: ContextVar[Journal | None] = ContextVar("crewstream_journal", default=N
 scope: ContextVar[str] = ContextVar("crewstream_journal_scope", default="")
 """The tool calls that this code is inside of: a model that a tool asks is asked there."""
 
+place: ContextVar[int | None] = ContextVar("crewstream_journal_place", default=None)
+"""Where a tool call stands among those that a model asked for at once: they run in any order."""
+
 
 class Lease(Protocol):
     """A run's hold of its journal; see `store.Lease`."""
@@ -164,7 +167,7 @@ class Journal:
 
     def where(self) -> Sequence[object]:
         """The place of a call: tasks that run at once may ask their models the same."""
-        return [scope.get(), self._positions.get(str(get_current_task_id()))]
+        return [scope.get(), place.get(), self._positions.get(str(get_current_task_id()))]
 
     @property
     def epoch(self) -> int:

@@ -11,6 +11,7 @@ from crewai.hooks.dispatch import HookAborted
 from crewai.tools.tool_failure import ToolFailure
 from crewai.utilities.string_utils import sanitize_tool_name
 
+from crewstream_agents.journal import cache
 from crewstream_agents.journal.record import TOOL, Record
 from crewstream_agents.journal.replay import Journal, scope
 from crewstream_agents.journal.request import tool_key
@@ -35,8 +36,7 @@ class ToolCall:
         self.journal, self.tool = journal, tool
         journal.flag.check()
         self.name = sanitize_tool_name(tool.name)
-        self.key = tool_key(journal.where(), self.name, arguments)
-        self.number = journal.numbers.take(self.key)
+        self.key, self.number = cache.taken_by(self.name) or self._new(arguments)
         self.record = journal.answer(self.key, self.number)
         self._use = tool_use.get()
         self._started, self._clock = time.time(), time.perf_counter()
@@ -77,6 +77,10 @@ class ToolCall:
             return
         self.journal.flag.check()
         self._keep(encode_error(error))
+
+    def _new(self, arguments: Any) -> tuple[str, int]:
+        key = tool_key(self.journal.where(), self.name, arguments)
+        return key, self.journal.numbers.take(key)
 
     def _keep(self, result: Encoded, *, failed: bool = False) -> None:
         record = Record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import pytest
@@ -13,8 +13,8 @@ from crewai import Crew
 
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import fields, seam
-from crewstream_agents.journal.record import LLM
-from support.journal_bench import Bench, Kickoff, akickoff, kickoff, new_task
+from crewstream_agents.journal.record import HOST, LLM, TOOL
+from support.journal_bench import Bench, Kickoff, Stored, akickoff, kickoff, new_task
 from support.journal_crews import SHAPES, by_name, by_name_structured
 from support.openai_stub import OpenAIStub
 
@@ -46,19 +46,25 @@ def without_numbers(text: str) -> str:
     return re.sub(r"\d+", "#", text)
 
 
+def kinds(records: Sequence[Stored]) -> list[str]:
+    """What the records are that answer calls."""
+    return [record.kind for record in fields.read(dict(records)).answers().values()]
+
+
 def assert_resumes(
     bench: Bench, make: Callable[[], Crew], start: Kickoff, *, lean: bool, everywhere: bool
 ) -> None:
     task = new_task()
     whole = bench.run(make(), task, start, lean=lean)
     records = bench.records(task.journal)
-    assert whole.llm + whole.tools == len(records)
+    made = [kind for kind in kinds(records) if kind != HOST]
+    assert whole.llm + whole.tools == len(made)
     every = range(1, len(records) + 1)
     for end in every if everywhere else sorted({len(records) // 2, len(records)}):
-        kept = fields.read(dict(records[:end])).answers().values()
-        models = sum(record.kind == LLM for record in kept)
+        kept = kinds(records[:end])
         again = bench.run(make(), bench.cut(task, records[:end]), start, lean=lean)
-        assert (again.llm, again.tools) == (whole.llm - models, whole.tools - (len(kept) - models))
+        assert again.llm == whole.llm - kept.count(LLM)
+        assert again.tools == whole.tools - kept.count(TOOL)
         assert without_numbers(again.output) == without_numbers(whole.output)
         assert again.roles == whole.roles
         if end == len(records):
