@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from crewstream.errors import Transient, Unreachable
 from crewstream.ports import NOT_JOURNALED, Journaled
 from crewstream_agents.journal import layout
+from crewstream_agents.journal.store import AWAY
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +25,6 @@ Status = Mapping[str, object]
 
 ANSWER_WITHIN_S = 5.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
-# What a server says while it starts, fails over or is full: the same command may succeed later.
-AWAY = (
-    OSError,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.OutOfMemoryError,
-    redis_errors.ReadOnlyError,
-    redis_errors.ClusterDownError,
-    redis_errors.TryAgainError,
-)
 # Rows that one look into an index brings.
 PAGE = 200
 

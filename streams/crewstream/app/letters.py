@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from crewstream import topology
 from crewstream.adapters.sender import Sender, sender
+from crewstream.app.common import topics_of
 from crewstream.client import Client
 from crewstream.config import Settings
 from crewstream.contracts import letters
 from crewstream.contracts.letters import Letter, Mark
-from crewstream.contracts.topics import Topics
 from crewstream.errors import Invalid, InvalidTopics
 from crewstream.records import Inbound, Outbound
 
@@ -88,7 +88,7 @@ class DeadLetters:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._topics = Topics.load(prefix=settings.prefix)
+        self._topics = topics_of(settings)
         self._name = self._topics.full(topology.DEAD_LETTERS)
 
     async def find(self, wanted: Wanted) -> list[Filed]:
@@ -181,7 +181,8 @@ class DeadLetters:
         )
 
     async def _records(self) -> AsyncGenerator[Inbound, None]:
-        client = Client(prefix=self._settings.prefix, connection=self._settings.kafka)
+        of = self._settings
+        client = Client(prefix=of.prefix, connection=of.kafka, topics=of.topics)
         async with aclosing(client.records(self._name, start="beginning", follow=False)) as records:
             async for record in records:
                 yield record

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crewstream.cli import shell
 from crewstream.cli.shell import AsJson
 from crewstream.errors import CrewstreamError, Misconfigured
+
+if TYPE_CHECKING:
+    from crewstream.config import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Check, release and generate from schemas/avro.")
 
@@ -73,19 +76,18 @@ def register(
     settings = shell.begin()
     if not settings.registry_url:
         raise Misconfigured("there is no registry to register at; set CREWSTREAM_REGISTRY_URL")
-    done = shell.run(_register(settings.registry_url, settings.prefix, import_ids=import_ids))
+    done = shell.run(_register(settings, import_ids=import_ids))
     print("\n".join(done) or "the registry has them all")
 
 
-async def _register(url: str, prefix: str, *, import_ids: bool) -> list[str]:
+async def _register(settings: Settings, *, import_ids: bool) -> list[str]:
     from crewstream.adapters.registry import Registry  # noqa: PLC0415
     from crewstream.contracts.schemas import Schemas  # noqa: PLC0415
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    async with Registry(url) as registry:
-        return await registry.register(
-            Schemas.load(), Topics.load(prefix=prefix), import_ids=import_ids
-        )
+    topics = Topics.load(settings.topics, prefix=settings.prefix)
+    async with Registry(settings.registry_url) as registry:
+        return await registry.register(Schemas.load(), topics, import_ids=import_ids)
 
 
 def _avro() -> Path:

@@ -101,7 +101,12 @@ def _installation(settings: Settings, folder: Path, ports: Ports) -> tuple[Insta
 
     view = Services(Console(stderr=True))
     installation = Installation(
-        folder, cache_dir=cache_home(), prefix=settings.prefix, ports=ports, on_jar=view.jars
+        folder,
+        cache_dir=cache_home(),
+        prefix=settings.prefix,
+        ports=ports,
+        topics=settings.topics,
+        on_jar=view.jars,
     )
     return installation, view
 

@@ -56,15 +56,14 @@ def measurement_id(*what: object) -> str:
 def assigned(
     state: WorkflowState,
     task: TaskState,
-    request: WorkflowRequested,
+    asked: TaskRequest,
     results: Mapping[str, TaskFinished],
     inputs: str,
 ) -> TaskAssigned:
     """The assignment of a task's present attempt.
 
-    `results` holds those of its dependencies, `inputs` what `inputs_of` brings, filled.
+    `asked` is the task in the request, `results` holds those of its dependencies.
     """
-    asked = _requested(request, task.task_id)
     return trusted(TaskAssigned)(
         assignment_id=assignment_id(state.workflow_id, task.task_id, task.attempt),
         workflow_id=state.workflow_id,
@@ -95,11 +94,6 @@ def assigned(
         max_tokens=state.max_tokens,
         max_cost_usd=state.max_cost_usd,
     )
-
-
-def inputs_of(request: WorkflowRequested, task_id: str) -> str:
-    """The inputs of a task: the workflow's, with its own laid over."""
-    return _laid_over(request.inputs, _requested(request, task_id).inputs)
 
 
 def may_refer(request: WorkflowRequested) -> bool:
@@ -218,11 +212,13 @@ def trace_id(traceparent: str) -> str:
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""  # noqa: PLR2004  (W3C sizes)
 
 
-def _requested(request: WorkflowRequested, task_id: str) -> TaskRequest:
+def requested(request: WorkflowRequested, task_id: str) -> TaskRequest:
+    """The task of that name, as it was asked for."""
     return next(task for task in request.tasks if task.task_id == task_id)
 
 
-def _laid_over(below: str, above: str) -> str:
+def laid_over(below: str, above: str) -> str:
+    """The inputs of a task: the workflow's, with its own laid over."""
     if above == "{}":
         return below
     if below == "{}":

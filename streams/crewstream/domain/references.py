@@ -24,7 +24,7 @@ Document = Mapping[str, Any]
 
 
 class Unresolved(Exception):
-    """A reference finds nothing, and has no default."""
+    """A reference finds nothing, and has no default; or its expression does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def references(inputs: Any, path: str) -> Iterator[Reference]:
 
 
 def filled(inputs: Any, find: Callable[[Reference], Document | None], path: str = "inputs") -> Any:
-    """The inputs with every reference replaced. Raises Unresolved, ValueError.
+    """The inputs with every reference replaced. Raises Unresolved.
 
     `find` brings the document that a reference is about, or None when there is none.
     """
@@ -75,7 +75,10 @@ def document(status: str, output: str, output_json: str | None) -> Document:
 
 def _value(reference: Reference, find: Callable[[Reference], Document | None]) -> Any:
     found = find(reference)
-    value = None if found is None else jmespath.search(reference.select, found)
+    try:
+        value = None if found is None else jmespath.search(reference.select, found)
+    except JMESPathError as error:  # such as the length of a number
+        raise Unresolved(f"{reference.path}: {reference.select!r}: {error}") from error
     if value is None and not reference.has_default:
         what = f"task {reference.task!r}" if reference.task else f"workflow {reference.workflow!r}"
         raise Unresolved(

@@ -66,7 +66,8 @@ class Installation:
             ...
 
     `cache_dir` holds what is made once a machine; `on_jar` is called with (done, total) while Kafka
-    is fetched into it. `settings` are further CREWSTREAM_* values for our processes.
+    is fetched into it. `topics` is a topics.yaml of your own. `settings` are further CREWSTREAM_*
+    values for our processes.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Installation:
         cache_dir: Path,
         prefix: str = "crewstream",
         ports: Ports | None = None,
+        topics: Path | None = None,
         settings: Mapping[str, str] | None = None,
         on_jar: Progress | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class Installation:
         self.valkey = EmbeddedValkey(self.data_dir / "valkey", port=self.ports.redis)
         self.kafka.log_file, self.valkey.log_file = self.log_of("kafka"), self.log_of("valkey")
         self._prefix, self._settings, self._on_jar = prefix, dict(settings or {}), on_jar
+        self._topics = topics
 
     @property
     def clickhouse_url(self) -> str:
@@ -166,7 +169,7 @@ class Installation:
 
     async def _apply_topics(self) -> None:
         connection = KafkaConnection(self.kafka.bootstrap)
-        topics = Topics.load(prefix=self._prefix, replicas=1)
+        topics = Topics.load(self._topics, prefix=self._prefix, replicas=1)
         await kafka.apply(await kafka.plan(topics, connection), connection)
 
     def _process(self, name: str, after: tuple[str, ...]) -> Service:

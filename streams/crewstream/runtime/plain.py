@@ -22,6 +22,7 @@ from crewstream.runtime.book import inbound
 from crewstream.runtime.connection import wait_for_topics
 from crewstream.runtime.health import Health
 from crewstream.runtime.options import MEBIBYTE
+from crewstream.runtime.outage import Outage
 
 Batch = Mapping[tuple[str, int], Sequence[Inbound]]
 """Records in order of offset, by (topic, partition)."""
@@ -103,7 +104,7 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
         self._applying = asyncio.Lock()
         self._epoch = 0
         self._assigned = False
-        self._outage: str | None = None
+        self._outage = Outage("what this group writes to")
 
     async def run(self) -> None:
         """Run until cancelled. Waits out Transient errors; any other ends the loop."""
@@ -124,8 +125,8 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
     def health(self) -> Health:
         """For an HTTP probe."""
         problems = [] if self._assigned else ["no assignment yet"]
-        if self._outage is not None:
-            problems.append(self._outage)
+        if self._outage.why is not None:
+            problems.append(self._outage.why)
         return Health(ready=not problems, problems=problems)
 
     def _consumer(self) -> AIOKafkaConsumer:
@@ -206,9 +207,9 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
                 try:
                     await self._handler(batch)
                 except Transient as exc:
-                    self._outage_goes_on(str(exc))
+                    self._outage.goes_on(exc)
                 else:
-                    self._outage_ends()
+                    self._outage.is_over()
                     await self._commit(consumer, batch)
                     return
             await asyncio.sleep(backoff.next_s())
@@ -223,16 +224,6 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
             if not exc.retriable:
                 raise
             _log.warning("commit: %r", exc)
-
-    def _outage_goes_on(self, why: str) -> None:
-        if self._outage is None:
-            _log.warning("waiting: %s", why)
-        self._outage = why
-
-    def _outage_ends(self) -> None:
-        if self._outage is not None:
-            _log.info("going on; it was: %s", self._outage)
-        self._outage = None
 
     @override
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:

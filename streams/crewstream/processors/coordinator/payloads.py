@@ -62,7 +62,7 @@ class Payloads:
     ) -> str:
         """Inputs with outputs in place of references.
 
-        Raises Unresolved; ValueError or RecursionError of an expression that does not fit.
+        Raises Unresolved, and RecursionError where they are nested too deeply.
         """
 
         def find(reference: references.Reference) -> references.Document | None:

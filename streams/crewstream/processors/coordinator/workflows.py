@@ -188,10 +188,13 @@ class Workflows:
     def _follow(
         self, before: WorkflowState | None, after: WorkflowState, basis: Basis, rows: Rows
     ) -> Handled:
+        request = basis.request
         for step in steps.decide(before, after, basis.result.task_id if basis.result else ""):
             match step:
                 case steps.Assign(task):
-                    yield self._assignment(after, task, basis, rows)
+                    # Once, however many tasks are released.
+                    request = request or self._payloads.request(after, rows)
+                    yield self._assignment(after, task, request, basis, rows)
                 case steps.Cancel(task):
                     yield self._cancellation(after, task, basis)
                 case steps.Watch(workflow_id):
@@ -206,18 +209,22 @@ class Workflows:
                     yield from self._ending(after, basis, rows)
 
     def _assignment(
-        self, state: WorkflowState, task: TaskState, basis: Basis, rows: Rows
+        self,
+        state: WorkflowState,
+        task: TaskState,
+        request: WorkflowRequested,
+        basis: Basis,
+        rows: Rows,
     ) -> Outbound:
-        request = basis.request or self._payloads.request(state, rows)
-        inputs, unresolved = outputs.inputs_of(request, task.task_id), ""
+        asked = outputs.requested(request, task.task_id)
+        inputs, unresolved = outputs.laid_over(request.inputs, asked.inputs), ""
         if references.may_refer(inputs):
             try:
                 inputs = self._payloads.filled(inputs, state, rows, basis.result)
-            except (references.Unresolved, ValueError, RecursionError) as error:
-                # An expression may ask for the length of a number; outputs may be nested deeply.
+            except (references.Unresolved, RecursionError) as error:
                 unresolved = str(error)
         results = self._payloads.results(state, task.depends_on, rows, basis.result)
-        event = outputs.assigned(state, task, request, results, inputs)
+        event = outputs.assigned(state, task, asked, results, inputs)
         topic, name = self._topics.full(topology.TASKS, event.project_id), event.assignment_id
         if unresolved:
             answer = outputs.unsendable(event, "inputs.unresolved", unresolved)
