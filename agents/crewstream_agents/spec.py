@@ -27,12 +27,19 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """What a task that this one depends on has brought; `output` is empty when it was skipped."""
+    """What a task that this one depends on has brought; `output` is empty when it was skipped.
+
+    `raw` is what its agent said, empty when `output` is that. `context`: it is an earlier task of
+    the same crew, its `task_type`, and what CrewAI calls context.
+    """
 
     task_id: str
     status: str
     output: str = ""
     output_json: str | None = None
+    raw: str = ""
+    task_type: str = ""
+    context: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,51 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """An agent that can do a task. `score` is its expected worth, 0 to 1, resting on `runs`.
+
+    `confidence` is half the width of the score's 95 % interval; `busy`: at its limit of tasks.
+    """
+
+    agent: str
+    score: float
+    runs: int = 0
+    confidence: float = 0.0
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which agent was chosen where several could do it, and why.
+
+    `task_type` is empty for a coworker whom a manager asked. `explored`: chosen to learn about it.
+    """
+
+    task_type: str
+    agent: str
+    reason: str
+    explored: bool = False
+    candidates: Sequence[Candidate] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """An agent had another one do something; `asked` is whom the manager named at first.
+
+    `kind` is delegate_work or ask_question; `result` is shortened.
+    """
+
+    manager: str
+    coworker: str
+    kind: str
+    task: str
+    asked: str = ""
+    context: str = ""
+    result: str = ""
+    duration_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CrewTask:
     """One attempt at a task, ready to run. An empty `task_type` means the whole crew.
 
@@ -57,7 +109,10 @@ class CrewTask:
     from the start of the run; one that has passed is not run, only accounted for. `journal` names
     what keeps the finished calls of this run for the one that takes it up after a crash; attempts
     may share it. `repeat_unknown`: a person allowed that calls of external tools are made again
-    whose outcome nobody knows.
+    whose outcome nobody knows. `part_of` names the task that was cut into this one and others.
+    `answers` are what people answered the crew, in the order of its questions. `standings` has the
+    record of each agent of the project, `selection` the one that was chosen from it. `tools` are
+    names, or patterns of names, of the tools that may be called; None: all of them.
     """
 
     assignment_id: str
@@ -78,6 +133,11 @@ class CrewTask:
     journal: str = ""
     repeat_unknown: bool = False
     accounts: Sequence[Account] = ()
+    part_of: str = ""
+    answers: Sequence[str] = ()
+    standings: Mapping[str, Candidate] = field(default_factory=dict)
+    selection: Selection | None = None
+    tools: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +208,32 @@ class ToolFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What one of a crew's tasks returned, in CrewAI's own names.
+
+    `json_dict` and `pydantic` are JSON; `output_format` is raw, json or pydantic.
+    """
+
+    name: str
+    description: str
+    agent: str
+    raw: str
+    json_dict: str | None = None
+    pydantic: str | None = None
+    output_format: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class CrewOutput:
+    """What a crew returned, in CrewAI's own names; `json_dict` and `pydantic` are JSON."""
+
+    raw: str
+    json_dict: str | None = None
+    pydantic: str | None = None
+    tasks_output: Sequence[TaskOutput] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CrewOutcome:
     """How a run ended. `output` is what a person reads; `output_json` the structured result.
 
@@ -172,6 +258,24 @@ class CrewOutcome:
     alerts: Sequence[BudgetAlert] = ()
     epoch: int = 0
     covered: int = 0
+    crew_output: CrewOutput | None = None
+    selections: Sequence[Selection] = ()
+    delegations: Sequence[Delegation] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is: what is under way now, and what it has used so far."""
+
+    assignment_id: str
+    at: datetime
+    task: str = ""
+    agent: str = ""
+    tool: str = ""
+    model: str = ""
+    step: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +297,36 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class TaskDescription:
-    """A kind of task that a crew can do."""
+    """A kind of task that a crew can do.
+
+    `depends_on` are the tasks that it follows, whose outputs are its context; `agents` are all that
+    can do it, of which one is chosen by its record.
+    """
 
     task_type: str
     description: str
     expected_output: str
     agent: str
     tools: Sequence[str] = ()
+    depends_on: Sequence[str] = ()
+    agents: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CrewDescription:
-    """A crew and the kinds of tasks that it can do."""
+    """A crew and the kinds of tasks that it can do.
+
+    `kind` is crew or flow, `process` sequential or hierarchical; `inputs` are the placeholders that
+    a request has to fill.
+    """
 
     crew: str
     description: str
     tasks: Sequence[TaskDescription]
     agents: Sequence[str]
+    kind: str = "crew"
+    process: str = "sequential"
+    inputs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

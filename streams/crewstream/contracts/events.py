@@ -61,6 +61,8 @@ class Operation(StrEnum):
     EXECUTE_TOOL = "execute_tool"
     RESOURCE = "resource"
     BUDGET = "budget"
+    SELECTION = "selection"
+    DELEGATION = "delegation"
 
 
 class MeasuredStatus(StrEnum):
@@ -164,6 +166,10 @@ class TaskDescribed(Record):
     """Role of the agent that does it."""
     tools: tuple[str, ...] = ()
     """Tools of that agent."""
+    depends_on: tuple[str, ...] = ()
+    """Tasks of the crew whose outputs it gets as context, so that it follows them."""
+    agents: tuple[str, ...] = ()
+    """Agents that can do it; one is chosen by its record."""
 
 
 class CrewDescribed(Record):
@@ -177,6 +183,12 @@ class CrewDescribed(Record):
     """The kinds of tasks that it can do."""
     agents: tuple[str, ...] = ()
     """Roles of its agents."""
+    kind: str = "crew"
+    """crew or flow."""
+    process: str = "sequential"
+    """sequential or hierarchical."""
+    inputs: tuple[str, ...] = ()
+    """Placeholders that its inputs must fill."""
 
 
 class ProjectDescribed(Record):
@@ -273,6 +285,12 @@ class UpstreamOutput(Record):
     """Its readable output."""
     output_json: str | None = None
     """Its structured output, as JSON."""
+    raw: str = ""
+    """What the task's last agent said, word for word; empty: the readable output is that."""
+    task_type: str = ""
+    """Which of its crew's tasks it was."""
+    context: bool = False
+    """It is an earlier task of the same crew: CrewAI's own context."""
 
 
 class TaskAssigned(Record):
@@ -330,6 +348,10 @@ class TaskAssigned(Record):
     """Tokens that all model calls of the workflow may use together; 0: no limit."""
     max_cost_usd: Decimal = Decimal("0E-9")
     """US dollars that all model calls of the workflow may cost together; 0: no limit."""
+    part_of: str = ""
+    """Task of the request that was cut into this one and others."""
+    answers: tuple[str, ...] = ()
+    """What people answered the crew, in the order of its questions."""
 
 
 class TaskCancelled(Record):
@@ -401,6 +423,106 @@ class Usage(Record):
     """What the calls cost, in US dollars."""
 
 
+class TaskOutput(Record):
+    """What one of the crew's tasks returned."""
+
+    name: str = ""
+    """Name of the task."""
+    description: str = ""
+    """What it was asked."""
+    agent: str = ""
+    """Role of the agent that did it."""
+    raw: str = ""
+    """What the agent said, word for word."""
+    json_dict: str | None = None
+    """The result as JSON, of a task that declares output_json."""
+    pydantic: str | None = None
+    """The result as JSON, of a task that declares output_pydantic."""
+    output_format: str = "raw"
+    """raw, json or pydantic."""
+
+
+class TokenUsage(Record):
+    """Tokens of the crew, each call counted once."""
+
+    total_tokens: int = 0
+    """Prompt and completion."""
+    prompt_tokens: int = 0
+    """Sent to models."""
+    completion_tokens: int = 0
+    """Written by models."""
+    cached_prompt_tokens: int = 0
+    """Of the prompts, what the provider had cached."""
+    successful_requests: int = 0
+    """Finished calls of models."""
+
+
+class CrewOutput(Record):
+    """What a crew returned, in CrewAI's own names."""
+
+    raw: str = ""
+    """What the agent said, word for word."""
+    json_dict: str | None = None
+    """The result as JSON, of a task that declares output_json."""
+    pydantic: str | None = None
+    """The result as JSON, of a task that declares output_pydantic."""
+    tasks_output: tuple[TaskOutput, ...] = ()
+    """Of each of its tasks, in order."""
+    token_usage: TokenUsage = TokenUsage()
+    """What it used."""
+
+
+class Candidate(Record):
+    """An agent that could have done it."""
+
+    agent: str = ""
+    """Its name."""
+    score: float = 0.0
+    """Expected worth, 0 to 1."""
+    runs: int = 0
+    """Attempts that the score rests on."""
+    confidence: float = 0.0
+    """Half the width of the score's 95 % interval."""
+    busy: bool = False
+    """It was at its limit of tasks, and could not be chosen."""
+
+
+class Selection(Record):
+    """Which agent was chosen where several could do it, and why."""
+
+    task_type: str = ""
+    """Which of the crew's tasks; empty: a coworker whom a manager asked."""
+    agent: str = ""
+    """Who was chosen."""
+    reason: str = ""
+    """Why, for a person."""
+    explored: bool = False
+    """It was chosen to learn about it, not for its score."""
+    candidates: tuple[Candidate, ...] = ()
+    """All that could do it."""
+
+
+class Delegation(Record):
+    """An agent had another one do something."""
+
+    manager: str = ""
+    """Role of the agent that asked."""
+    coworker: str = ""
+    """Role of the agent that did it."""
+    asked: str = ""
+    """Role that the manager named, where another one was given the work."""
+    kind: str = ""
+    """delegate_work or ask_question."""
+    task: str = ""
+    """What was asked for."""
+    context: str = ""
+    """Why, and what the coworker was told beside it."""
+    result: str = ""
+    """What came back; shortened."""
+    duration_ms: float = 0.0
+    """How long it took."""
+
+
 class TaskFinished(Record):
     """An attempt at a task has ended."""
 
@@ -444,6 +566,12 @@ class TaskFinished(Record):
     """When it ended."""
     worker: str = ""
     """Process that ran it."""
+    crew_output: CrewOutput | None = None
+    """What the crew returned; absent when it returned nothing."""
+    selections: tuple[Selection, ...] = ()
+    """Agents that were chosen by their record."""
+    delegations: tuple[Delegation, ...] = ()
+    """Work that agents gave one another."""
 
 
 class Command(StrEnum):
@@ -477,6 +605,8 @@ class WorkflowCommanded(Record):
     """Who asked."""
     issued_at: AwareDatetime
     """When."""
+    feedback: str = ""
+    """approve only: what a person answers a crew that asked; empty: it is content."""
 
 
 class WorkflowStatus(StrEnum):
@@ -528,6 +658,12 @@ class TaskOutcome(Record):
     """When its last run began."""
     finished_at: AwareDatetime | None = None
     """When it ended."""
+    crew_output: CrewOutput | None = None
+    """What the crew returned; absent when it returned nothing."""
+    selections: tuple[Selection, ...] = ()
+    """Agents that were chosen by their record."""
+    delegations: tuple[Delegation, ...] = ()
+    """Work that agents gave one another."""
 
 
 class Fault(Record):
@@ -595,6 +731,13 @@ class ApprovalDefault(StrEnum):
     APPROVE = "approve"
 
 
+class Grain(StrEnum):
+    """How fine a crew is cut into tasks of the workflow."""
+
+    CREW = "crew"
+    TASKS = "tasks"
+
+
 class TaskRequest(Record):
     """One task as requested."""
 
@@ -630,6 +773,10 @@ class TaskRequest(Record):
     """What follows when nobody answers in time."""
     concurrency_key: str = ""
     """Of the tasks with the same key in a project, one runs at a time; empty: no limit."""
+    grain: Grain = Grain.CREW
+    """crew: the whole crew is one task; tasks: each of the crew's own tasks is one, named task_id.name."""
+    part_of: str = ""
+    """Task of the request that was cut into this one and others; set by crewstream."""
 
 
 class Required(StrEnum):
@@ -778,6 +925,8 @@ class TaskState(Record):
     """What follows when nobody answers in time."""
     concurrency_key: str = ""
     """Of the tasks with the same key in a project, one runs at a time; empty: no limit."""
+    answers: tuple[str, ...] = ()
+    """What people answered a crew that asked, in order."""
 
 
 class Awaited(Record):

@@ -24,7 +24,7 @@ def test_on_a_cluster_the_engine_is_replicated() -> None:
 def test_every_statement_of_ours_may_run_again_and_is_for_the_whole_cluster() -> None:
     for migration in migrations():
         for statement in migration.statements(Place("d", "main")):
-            assert re.search("IF NOT EXISTS|OR REPLACE", statement), migration.name
+            assert re.search("IF NOT EXISTS|OR REPLACE|MODIFY COLUMN", statement), migration.name
             assert "ON CLUSTER 'main'" in statement, migration.name
 
 
