@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from crewstream.runtime.options import RuntimeOptions
     from crewstream.runtime.transport import Transport
 
+MOST_BATCH_BYTES = 256 * 1024
+"""Of a partition, on its way at once: less than every topic takes, more than a burst writes in a
+round trip. By aiokafka's own 16 KiB, whoever sends waits for the broker."""
+
 MOST_REQUEST_BYTES = 64 * 1024 * 1024
 """The brokers check what is packed, and know each topic's limit; aiokafka's own is one for all."""
 
@@ -29,6 +33,7 @@ def new_producer(kafka: KafkaConnection, options: RuntimeOptions) -> AIOKafkaPro
     """An idempotent producer: aiokafka has one request a broker in flight, so it costs nothing."""
     return AIOKafkaProducer(
         client_id=options.app_id,
+        max_batch_size=MOST_BATCH_BYTES,
         acks="all",
         enable_idempotence=True,
         linger_ms=options.linger_ms,
