@@ -58,5 +58,10 @@ class StopFlag:
         with scoped_hooks({point: [*get_scoped_hooks(point), self._check] for point in BOUNDARIES}):
             yield
 
+    @staticmethod
+    def watches(hook: object) -> bool:
+        """Whether a hook is the one of a flag."""
+        return getattr(hook, "__func__", None) is StopFlag._check
+
     def _check(self, _: Any) -> None:
         self.check()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+import logging
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 import crewai
 from crewai import Agent, BaseLLM
 from crewai.agents.agent_executor import AgentExecutor, AgentExecutorState
 from crewai.agents.parser import AgentFinish, OutputParserError
 from crewai.utilities.agent_utils import (
-    aget_llm_response,
+    _prepare_llm_call,
+    _proactively_summarize_context,
+    _validate_and_finalize_llm_response,
     enforce_rpm_limit,
     handle_unknown_error,
     is_context_length_exceeded,
@@ -19,13 +23,15 @@ from crewai.utilities.agent_utils import (
     process_llm_response,
 )
 from crewai_core.printer import PRINTER
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from crewai.agents.agent_builder.base_agent import BaseAgent
+
+logger = logging.getLogger(__name__)
 
 EXECUTOR_SETTING: Final = "CREWSTREAM_EXECUTOR"
 """`lean` (default) or `stock`: which loop the agents of a crew run in."""
@@ -34,19 +40,47 @@ SUPPORTED_CREWAI: Final = "1.15."
 """The releases that the comparison test ran against; any other one gets the stock loop."""
 
 
+ROOM_TOKENS: Final = 64
+"""For each message, and for the tools as a whole."""
+
+
 def choose(agents: Iterable[BaseAgent], environ: Mapping[str, str]) -> None:
     """Give the lean loop to each agent that can use it; the others keep what they have.
 
     An agent that plans needs the Flow engine, and an executor of the user's own stays.
     """
-    wanted = environ.get(EXECUTOR_SETTING, "lean") == "lean"
-    if not wanted or not crewai.__version__.startswith(SUPPORTED_CREWAI):
+    if environ.get(EXECUTOR_SETTING, "lean") != "lean" or not _compared(crewai.__version__):
         return
     for agent in agents:
         if not isinstance(agent, Agent) or agent.planning_enabled:
             continue
         if agent.executor_class is AgentExecutor:
             agent.executor_class = LeanExecutor
+
+
+@cache
+def _compared(release: str) -> bool:
+    """Whether our loop was compared with this release's; says so once if not."""
+    if release.startswith(SUPPORTED_CREWAI):
+        return True
+    logger.warning(
+        "crewai %s is not %sx, which the lean loop was compared with: agents run in CrewAI's own"
+        " loop",
+        release,
+        SUPPORTED_CREWAI,
+    )
+    return False
+
+
+def _plain(name: str) -> Callable[[AgentExecutor], Any]:
+    """A step of `AgentExecutor` as a function: bound by the Flow engine, it is inspected anew."""
+    step: Callable[[AgentExecutor], Any] = getattr(AgentExecutor, name).unwrap()
+    return step
+
+
+_initialize = _plain("initialize_reasoning")
+_next_step = _plain("check_max_iterations")
+_finalize = _plain("finalize")
 
 
 class LeanExecutor(AgentExecutor):
@@ -56,31 +90,41 @@ class LeanExecutor(AgentExecutor):
     calls the model in a thread, which no cancellation reaches.
     """
 
+    # CrewAI made and validated these; with their own types here, each executor would do so again.
+    llm: Any = Field(default=None, exclude=True)
+    agent: Any = Field(default=None, exclude=True)
+    crew: Any = Field(default=None, exclude=True)
+    task: Any = Field(default=None, exclude=True)
+
     @override
     def _create_initial_state(self) -> AgentExecutorState:
         # Flow would build a new pydantic class here, which _setup_executor throws away at once.
         return AgentExecutorState()
 
     @override
+    def _flow_post_init(self, definition: Any = None) -> None:
+        """Nothing: it binds each step for a Flow engine that is not used here."""
+
+    @override
     def kickoff(self, *_: Any, **__: Any) -> Any:
-        self.initialize_reasoning()
+        _initialize(self)
         while not self._turn():
             pass
-        self.finalize()
+        _finalize(self)
         return self.state.current_answer
 
     @override
     async def kickoff_async(self, *_: Any, **__: Any) -> Any:
-        self.initialize_reasoning()
+        _initialize(self)
         awaitable = _answers_async(self.llm)
         while not (await self._aturn() if awaitable else await asyncio.to_thread(self._turn)):
             pass
-        self.finalize()
+        _finalize(self)
         return self.state.current_answer
 
     def _turn(self) -> bool:
         """One model call and what follows from it; True when the answer is final."""
-        route = self.check_max_iterations()
+        route = _next_step(self)
         if route == "force_final_answer":
             self.ensure_force_final_answer()
             return True
@@ -89,7 +133,7 @@ class LeanExecutor(AgentExecutor):
         return self._follow(self.call_llm_and_parse())
 
     async def _aturn(self) -> bool:
-        route = self.check_max_iterations()
+        route = _next_step(self)
         if route == "force_final_answer":
             await asyncio.to_thread(self.ensure_force_final_answer)
             return True
@@ -134,18 +178,20 @@ class LeanExecutor(AgentExecutor):
         if self.request_within_rpm_limit:
             await asyncio.to_thread(enforce_rpm_limit, self.request_within_rpm_limit)
         structured = None if native or self.original_tools else self.response_model
-        return await aget_llm_response(
-            llm=cast("BaseLLM", self.llm),  # ainvoke has refused to start without one
-            messages=list(self.state.messages),
-            callbacks=self.callbacks,
-            printer=PRINTER,
-            tools=self._openai_tools if native else None,
-            from_task=self.task,
-            from_agent=self.agent,
-            response_model=structured,
-            executor_context=self,
-            verbose=getattr(self.agent, "verbose", False),
-        )
+        tools = self._openai_tools if native else None
+        verbose = getattr(self.agent, "verbose", False)
+        whose: dict[str, Any] = {"from_task": self.task, "from_agent": self.agent}
+        with _prepare_llm_call(self, [*self.state.messages], PRINTER, verbose=verbose) as messages:
+            asked: dict[str, Any] = {
+                "callbacks": self.callbacks,
+                "tools": tools,
+                "response_model": structured,
+            }
+            if self.respect_context_window and not fits(self.llm, messages, tools, structured):
+                counted = partial(_proactively_summarize_context, self.llm, messages, **asked)
+                await asyncio.to_thread(counted, printer=PRINTER, verbose=verbose, **whose)
+            answer = await self.llm.acall(messages, available_functions=None, **asked, **whose)
+        return _validate_and_finalize_llm_response(answer, self, PRINTER, verbose=verbose)
 
     def _take_native(self, answer: Any) -> str:
         if isinstance(answer, list) and answer and is_tool_call_list(answer):
@@ -180,6 +226,27 @@ class LeanExecutor(AgentExecutor):
         if not type(error).__module__.startswith("litellm"):
             handle_unknown_error(PRINTER, error, verbose=getattr(self.agent, "verbose", False))
         raise error
+
+
+def fits(llm: Any, messages: Sequence[Mapping[str, Any]], tools: Any, response_model: Any) -> bool:
+    """Whether a request is certainly shorter than the model's window; else it has to be counted.
+
+    CrewAI counts before every call, in a thread, and providers count over HTTP. No tokenizer makes
+    more tokens of a text than it has bytes; `ROOM_TOKENS` are for what a provider puts around it.
+    """
+    told = [message.get("content") or "" for message in messages]
+    if response_model is not None or not all(isinstance(text, str) for text in told):
+        return False
+    if any(message.get("files") for message in messages):
+        return False
+    calls = [message["tool_calls"] for message in messages if message.get("tool_calls")]
+    most = sum(map(_bytes, told)) + _bytes(str(calls)) + _bytes(str(tools or ""))
+    limit = llm.get_context_window_size()
+    return bool(most + ROOM_TOKENS * (len(messages) + 1) < limit)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _answers_async(llm: object) -> bool:

@@ -132,7 +132,7 @@ class Run:
         crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
-        executor.choose(crew.agents, environ)
+        executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
         inputs = _frame(crew, self.task)
         self._crew = crew
         token = add_stream_sink(self.recorder.sink)

@@ -17,6 +17,7 @@ from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
 from crewstream_agents.measure import Recorder
+from crewstream_agents.quiet import hush
 from crewstream_agents.run import Assign, Run
 from crewstream_agents.templates import Templates
 from crewstream_agents.wire import Account, Alive, Ended, Setup, Start, to_runner, to_worker
@@ -58,6 +59,7 @@ def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: fl
     """Run what comes through the socket until the worker closes it. `assign`: `module:function`."""
     module, _, name = assign.partition(":")
     isolate()
+    hush()
     seam.install()
     asyncio.run(_serve(sock, getattr(import_module(module), name), concurrency, heartbeat_s))
 

@@ -1,0 +1,1 @@
+"""Crews of many shapes, to be run by two executors and compared."""
