@@ -60,15 +60,14 @@ class Redises:
             retry=Retry(NoBackoff(), 0),
         )
         self._beat, self._loop = beat, threading.get_ident()
-        self._scripts = {
-            text: self._client.register_script(text)
-            for text in (layout.ACQUIRE, layout.RESERVE, layout.RELEASE, layout.PUT)
-        }
+        self._scripts: dict[str, Any] = {}
         self._is_away = False
 
     def ask(self, script: str, keys: Sequence[str], args: Sequence[Any], flag: StopFlag) -> Any:
         """The answer of a script. Waits while Redis is away; raises HookAborted when stopped."""
         pause_s = FIRST_PAUSE_S
+        if script not in self._scripts:
+            self._scripts[script] = self._client.register_script(script)
         while True:
             try:
                 answer = self._scripts[script](keys=keys, args=args)
