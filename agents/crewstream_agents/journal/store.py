@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
-from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import layout
+from crewstream_agents.journal.away import AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +32,6 @@ logger = logging.getLogger(__name__)
 ANSWER_WITHIN_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
-# What a server says while it starts, fails over or is full: the same script may succeed later.
-AWAY: Final = (
-    OSError,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.OutOfMemoryError,
-    redis_errors.ReadOnlyError,
-    redis_errors.ClusterDownError,
-    redis_errors.TryAgainError,
-)
 
 
 class Redises:
