@@ -69,10 +69,12 @@ class Recorder:
     """The calls of one run, in the order in which they started. Fed from several threads.
 
     `offline`: no model is used, so nothing costs anything. `prices` replace the published ones.
+    `guardrail_failures`: how often a guardrail refused what an agent had brought.
     """
 
     offline: bool = False
     prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    guardrail_failures: int = 0
     _open: dict[str, Call] = field(default_factory=dict)
     _uses: dict[str, ToolUse] = field(default_factory=dict)
     _closed: list[Call] = field(default_factory=list)
@@ -112,6 +114,8 @@ class Recorder:
             self._start(source, event, _STARTS[kind])
         elif kind in _ENDS:
             self._end(event, _ENDS[kind])
+        elif kind == "llm_guardrail_completed" and not event.success:
+            self.guardrail_failures += 1
         elif kind == "tool_failure_detected":
             self._failures.append(ToolFailure(event.tool_name, event.failure.as_agent_message()))
 
@@ -130,6 +134,7 @@ class Recorder:
             tool=getattr(event, "tool_name", ""),
             provider=provider_of(source, model) if operation is Operation.CHAT else "",
             model=model,
+            attributes=_of_task(event) if operation is Operation.INVOKE_AGENT else {},
         )
         self._started += 1
 
@@ -220,6 +225,12 @@ def _key(event: Any, scope: str | None) -> str:
 def _close(call: Call, at: datetime, *, error_type: str) -> Call:
     duration_ms = max(0.0, (at - call.started_at).total_seconds() * 1000)
     return replace(call, duration_ms=duration_ms, error_type=error_type)
+
+
+def _of_task(event: Any) -> Mapping[str, str]:
+    """Which of the crew's tasks an agent works at; nothing for what another agent has asked for."""
+    name = getattr(event.task, "name", None)
+    return {"crew_task": str(name)} if name else {}
 
 
 def _agent(event: Any) -> str:

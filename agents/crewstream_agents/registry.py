@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -30,12 +30,18 @@ class Project:
 
     `external_tools` names the tools that have an effect outside, beside those that say so by an
     attribute `external = True`: such a call is never made again unknowingly.
+
+    `candidates`: task type -> all agents that can do it, as agents.yaml names them; each time one
+    of them is chosen by its record, the first one while none has any. `interchangeable` are groups
+    of agents whom a manager may be given in each other's place, again by their records.
     """
 
     project_id: str
     title: str
     crews: Mapping[str, str]
     external_tools: Collection[str] = ()
+    candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    interchangeable: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ def describe(project: Project) -> ProjectDescription:
     Raises InvalidProject when a crew's module or yaml is missing or not as CrewAI wants it.
     """
     crews = [_describe_crew(project, name, target) for name, target in project.crews.items()]
+    _check_agents(project, crews)
     return ProjectDescription(project.project_id, project.title, crews)
 
 
@@ -129,13 +136,38 @@ def _describe_crew(project: Project, crew: str, target: str) -> CrewDescription:
     folder = _folder(module, target)
     agents = _read(folder, "agents.yaml")
     tasks = _read(folder, "tasks.yaml")
-    described = [_describe_task(name, task, agents) for name, task in tasks.items()]
+    described = [
+        _describe_task(name, task, agents, _able(project, name, agents))
+        for name, task in tasks.items()
+    ]
     summary = "; ".join(task.description.split(". ")[0].rstrip(".") for task in described)
     return CrewDescription(crew, summary, described, list(agents))
 
 
+def _check_agents(project: Project, crews: Sequence[CrewDescription]) -> None:
+    """Names of agents and task types that no crew has would never be chosen, without a word."""
+    known = {agent for crew in crews for agent in crew.agents}
+    types = {task.task_type for crew in crews for task in crew.tasks}
+    named = {agent for group in project.candidates.values() for agent in group}
+    named |= {agent for group in project.interchangeable for agent in group}
+    if unlike := [*sorted(named - known), *sorted(project.candidates.keys() - types)]:
+        raise InvalidProject(
+            f"project {project.project_id!r} names {', '.join(unlike)} in candidates or "
+            f"interchangeable: its crews have the agents {', '.join(sorted(known))} and the tasks "
+            f"{', '.join(sorted(types))}"
+        )
+
+
+def _able(project: Project, task_type: str, agents: Collection[str]) -> Sequence[str]:
+    """The agents of a crew of which one is chosen for a task."""
+    return [agent for agent in project.candidates.get(task_type, ()) if agent in agents]
+
+
 def _describe_task(
-    name: str, task: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]]
+    name: str,
+    task: Mapping[str, Any],
+    agents: Mapping[str, Mapping[str, Any]],
+    able: Sequence[str],
 ) -> TaskDescription:
     agent = str(task.get("agent", ""))
     return TaskDescription(
@@ -144,6 +176,7 @@ def _describe_task(
         expected_output=_text(task, "expected_output"),
         agent=agent,
         tools=[str(tool) for tool in agents.get(agent, {}).get("tools") or ()],
+        agents=able,
     )
 
 

@@ -8,20 +8,26 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor
+from crewstream_agents import executor, marks
 from crewstream_agents.cancellation import StopFlag
+from crewstream_agents.casting import Casting
+from crewstream_agents.delegation import Delegations
 from crewstream_agents.failures import RunRefused, failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
+from crewstream_agents.journal import replay
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
-from crewstream_agents.spec import CrewOutcome, Failure, Status
+from crewstream_agents.selection import EXPLORE
+from crewstream_agents.spec import CrewOutcome, Failure, Operation, Status
+from crewstream_agents.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
     from crewstream_agents.templates import Templates
 
 logger = logging.getLogger(__name__)
+
+QUALITY = "quality"
+"""By what name the journal keeps scores that a crew's own code gives."""
 
 CANCELLED = Failure("task.cancelled", "The run was cancelled.")
 
@@ -56,16 +65,21 @@ class Assign(Protocol):
 class Run:
     """A run under way. `stop` may be called at any time, from the loop that executes it.
 
-    With `redises`, a task that names a journal is answered from it, and writes it.
+    With `redises`, a task that names a journal is answered from it, and writes it. `explore` as in
+    `casting.Casting`.
     """
 
     task: CrewTask
     redises: Redises | None = None
+    explore: float | None = EXPLORE
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
     _journal: Journal | None = None
     _crew: Crew | None = None
+    _casting: Casting | None = None
+    _delegations: Delegations | None = None
+    _scores: list[float] = field(default_factory=list)
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
     _work: asyncio.Task[CrewOutput] | None = None
@@ -128,20 +142,33 @@ class Run:
         if self._journal is not None:
             await asyncio.to_thread(self._journal.open)
         template = await templates.get(self.task.project_id, self.task.crew)
-        kind = self.task.task_type
-        crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
+        journaled = self._journal.answering() if self._journal is not None else nullcontext()
+        workload = Workload(self.task, self.redises, self.flag)
+        project = templates.project(self.task.project_id)
+        self._casting = casting = Casting(self.task, project, workload, self.explore)
+        with self.flag.watched(), journaled, marks.taken_by(self._judged):
+            crew = await asyncio.to_thread(casting.cast, template)
+            async with workload.held():
+                return await self._perform(crew, casting.delegations(), assign, environ)
+
+    async def _perform(
+        self, crew: Crew, delegations: Delegations, assign: Assign, environ: Mapping[str, str]
+    ) -> CrewOutput:
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
         executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
         inputs = _frame(crew, self.task)
-        self._crew = crew
+        self._crew, self._delegations = crew, delegations
         token = add_stream_sink(self.recorder.sink)
-        journaled = self._journal.answering() if self._journal is not None else nullcontext()
         try:
-            with self.flag.watched(), journaled:
+            with delegations.watched():
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
+
+    def _judged(self, score: float) -> None:
+        """The crew's own code says how good this is; what was said is kept with what was paid."""
+        self._scores.append(replay.remember(QUALITY, lambda: score))
 
     def _overdue(self) -> CrewOutcome:
         message = f"The run did not end within its {self.task.deadline_s:g} s."
@@ -171,11 +198,30 @@ class Run:
 
     def _calls(self, unfinished: str) -> Sequence[Call]:
         """What CrewAI told of and what the journal knows, in the order of their start."""
-        told = self.recorder.calls(unfinished=unfinished)
+        told = [self._named(call) for call in self.recorder.calls(unfinished=unfinished)]
         if self._journal is None:
             return told
         calls = sorted([*told, *self._journal.calls()], key=lambda call: call.started_at)
         return [replace(call, sequence=number) for number, call in enumerate(calls)]
+
+    def _named(self, call: Call) -> Call:
+        """An agent's work under its name in the project: a role may be filled by inputs."""
+        name = self._casting.named(call.agent) if self._casting is not None else ""
+        if call.operation is not Operation.INVOKE_AGENT or not name:
+            return call
+        return replace(call, attributes={**call.attributes, "agent_name": name})
+
+    def _attributes(self) -> Mapping[str, str]:
+        """What is measured of the task beside its calls."""
+        told: dict[str, str] = {}
+        if self._casting is not None and self._casting.agent_name:
+            told["agent_name"] = self._casting.agent_name
+        if self.recorder.guardrail_failures:
+            told["guardrail_failures"] = str(self.recorder.guardrail_failures)
+        kept = self._journal.remembered(QUALITY) if self._journal is not None else self._scores
+        if kept:
+            told["quality"] = f"{fmean(kept):.6g}"
+        return told
 
     def _outcome(self, status: Status, **known: Any) -> CrewOutcome:
         failure: Failure | None = known.get("failure")
@@ -193,6 +239,9 @@ class Run:
             alerts=journal.alerts() if journal else (),
             epoch=journal.epoch if journal else 0,
             covered=journal.covered if journal else 0,
+            selections=self._casting.selections if self._casting else (),
+            delegations=self._delegations.ended() if self._delegations else (),
+            attributes=self._attributes(),
             **known,
         )
 

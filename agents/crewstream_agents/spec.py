@@ -75,6 +75,7 @@ class Selection:
     """Which agent was chosen where several could do it, and why.
 
     `task_type` is empty for a coworker whom a manager asked. `explored`: chosen to learn about it.
+    `at` is when it was chosen first: a run that goes on from its journal keeps the choice.
     """
 
     task_type: str
@@ -82,13 +83,15 @@ class Selection:
     reason: str
     explored: bool = False
     candidates: Sequence[Candidate] = ()
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
     """An agent had another one do something; `asked` is whom the manager named at first.
 
-    `kind` is delegate_work or ask_question; `result` is shortened.
+    `kind` is delegate_work or ask_question; `result` is shortened. `name` is the coworker's in its
+    project, `at` when it had ended.
     """
 
     manager: str
@@ -99,6 +102,9 @@ class Delegation:
     context: str = ""
     result: str = ""
     duration_ms: float = 0.0
+    name: str = ""
+    error_type: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,9 @@ class CrewTask:
     may share it. `repeat_unknown`: a person allowed that calls of external tools are made again
     whose outcome nobody knows. `part_of` names the task that was cut into this one and others.
     `answers` are what people answered the crew, in the order of its questions. `standings` has the
-    record of each agent of the project, `selection` the one that was chosen from it. `tools` are
-    names, or patterns of names, of the tools that may be called; None: all of them.
+    records of the crew's agents by `task_type/agent`, of coworkers by `/agent`; `agent_limits` how
+    many tasks an agent may have at once, over all workers. `tools` are names, or patterns of names,
+    of the tools that may be called; None: all of them.
     """
 
     assignment_id: str
@@ -136,7 +143,7 @@ class CrewTask:
     part_of: str = ""
     answers: Sequence[str] = ()
     standings: Mapping[str, Candidate] = field(default_factory=dict)
-    selection: Selection | None = None
+    agent_limits: Mapping[str, int] = field(default_factory=dict)
     tools: Sequence[str] | None = None
 
 
@@ -239,7 +246,8 @@ class CrewOutcome:
 
     `offline` says that no language model was used. `epoch` is the run's lease of its journal, 0 for
     none; `calls` and `usage` have all of the journal's records up to `covered` that no outcome had
-    before.
+    before. `attributes` are what is measured of the task beside: `agent_name` (in its project),
+    `guardrail_failures`, `quality` as the crew's own code has judged it.
     """
 
     assignment_id: str
@@ -261,6 +269,7 @@ class CrewOutcome:
     crew_output: CrewOutput | None = None
     selections: Sequence[Selection] = ()
     delegations: Sequence[Delegation] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

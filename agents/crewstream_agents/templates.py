@@ -88,8 +88,12 @@ class Templates:
 
     def external_tools(self, project_id: str) -> Collection[str]:
         """The tools that a project declares to have an effect outside."""
-        project = self.projects.get(project_id)
+        project = self.project(project_id)
         return project.external_tools if project is not None else ()
+
+    def project(self, project_id: str) -> Project | None:
+        """What a project says of itself, if it is installed here."""
+        return self.projects.get(project_id)
 
     def _locate(self, project_id: str, crew: str) -> tuple[str, str]:
         project = self.projects.get(project_id)

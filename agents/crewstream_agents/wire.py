@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, JournalPlace, ModelPrice
 
 _LENGTH: Final = struct.Struct(">I")
@@ -22,10 +23,12 @@ class Setup:
     """What all runs of a runner share; the first message. Crews do not see it.
 
     `journal`: where journals are kept; None: nowhere. `prices` replace the published ones.
+    `explore`: the share of choices between agents that are made to learn; None: nobody is chosen.
     """
 
     journal: JournalPlace | None = None
     prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    explore: float | None = EXPLORE
     kind: Literal["setup"] = "setup"
 
 

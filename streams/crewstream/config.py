@@ -151,6 +151,22 @@ class Settings(BaseSettings):
         default="lean",
         description="CrewAI's agent loop: ours without its flow engine, or stock.",
     )
+    selection: Literal["record", "off"] = Field(
+        default="record",
+        description="How one of several agents is chosen for a task: by its record, or not at all "
+        "(tasks.yaml says who).",
+    )
+    selection_explore: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=1.0,
+        description="Share of those choices that go to another agent than the best, to learn.",
+    )
+    standings_every_s: float = Field(
+        default=60.0,
+        ge=0.0,
+        description="Seconds between two publications of agents' records by the recorder; 0: none.",
+    )
     worker_runners: int = Field(
         default=0, ge=0, description="Runner processes of a worker; 0: one a core."
     )

@@ -17,6 +17,10 @@ class Transient(CrewstreamError):
     """Something that crewstream depends on is away; the same event may be tried again."""
 
 
+class NotNow(Transient):
+    """What an event needs is taken; its place is free for others until it is tried again."""
+
+
 class Unreachable(Transient):
     """A server does not answer."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from crewstream_agents.spec import CrewOutcome, CrewTask
+from crewstream_agents.spec import Candidate, CrewOutcome, CrewTask
 
 
 class Rows(Protocol):
@@ -64,6 +64,17 @@ class Outcomes(Protocol):
         """Keep the result, unless there is one already; what is kept.
 
         Raises Transient, with nothing changed: another run owns the journal now.
+        """
+        ...
+
+
+class Standings(Protocol):
+    """How agents stand, by their records."""
+
+    async def of(self, project_id: str, crew: str, task_type: str) -> Mapping[str, Candidate]:
+        """Those of a crew by `task_type/agent`; empty when nothing is known. Never raises.
+
+        Of one task type and of coworkers, or of every one for an empty task type.
         """
         ...
 

@@ -194,6 +194,13 @@ class Journal:
             ]
             return [*paid, *self._replays]
 
+    def remembered(self, name: str) -> Sequence[Any]:
+        """All values of `remember(name, …)`, of this run and of those before it."""
+        key = f"r:host:{name}:"
+        with self._lock:
+            kept = self._found.records.items()
+            return [decode(record.result) for field, (_, record) in kept if field.startswith(key)]
+
     def alerts(self) -> Sequence[BudgetAlert]:
         """Limits that came near or were reached, and were not told of yet."""
         with self._lock:
@@ -231,6 +238,12 @@ class Journal:
 def _failed(error: Exception) -> RunRefused:
     why = f"the journal cannot be used: {type(error).__name__}: {error}"
     return RunRefused("journal.failed", why, retryable=True)
+
+
+def position() -> Sequence[object]:
+    """Where in its run this code is, the same in every run of it; empty without a journal."""
+    journal = current.get()
+    return journal.where() if journal is not None else ()
 
 
 def remember(name: str, compute: Callable[[], Any]) -> Any:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
-from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import layout
+from crewstream_agents.journal.away import AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +32,6 @@ logger = logging.getLogger(__name__)
 ANSWER_WITHIN_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 1.0
-# What a server says while it starts, fails over or is full: the same script may succeed later.
-AWAY: Final = (
-    OSError,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.OutOfMemoryError,
-    redis_errors.ReadOnlyError,
-    redis_errors.ClusterDownError,
-    redis_errors.TryAgainError,
-)
 
 
 class Redises:
@@ -60,15 +50,14 @@ class Redises:
             retry=Retry(NoBackoff(), 0),
         )
         self._beat, self._loop = beat, threading.get_ident()
-        self._scripts = {
-            text: self._client.register_script(text)
-            for text in (layout.ACQUIRE, layout.RESERVE, layout.RELEASE, layout.PUT)
-        }
+        self._scripts: dict[str, Any] = {}
         self._is_away = False
 
     def ask(self, script: str, keys: Sequence[str], args: Sequence[Any], flag: StopFlag) -> Any:
         """The answer of a script. Waits while Redis is away; raises HookAborted when stopped."""
         pause_s = FIRST_PAUSE_S
+        if script not in self._scripts:
+            self._scripts[script] = self._client.register_script(script)
         while True:
             try:
                 answer = self._scripts[script](keys=keys, args=args)

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from crewstream.errors import Transient, Unreachable
 from crewstream.ports import NOT_JOURNALED, Journaled
 from crewstream_agents.journal import layout
-from crewstream_agents.journal.store import AWAY
+from crewstream_agents.journal.away import AWAY
 
 log = logging.getLogger(__name__)
 

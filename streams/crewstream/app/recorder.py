@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from crewstream import topology
 from crewstream.adapters.clickhouse import Dsn, connect
@@ -10,6 +12,7 @@ from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.sender import sender
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.app.common import avro_of, full_names, probes, topics_of, until_told
+from crewstream.app.standings import publish_always
 from crewstream.config import Settings
 from crewstream.processors import recorder as recording
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
@@ -49,8 +52,20 @@ async def run(settings: Settings) -> int:
             ),
             record,
         )
-        async with probes(settings, "recorder", loop.health, metrics):
+        async with probes(settings, "recorder", loop.health, metrics), _standings(settings):
             return await until_told(loop.run())
+
+
+@asynccontextmanager
+async def _standings(settings: Settings) -> AsyncIterator[None]:
+    """How agents stand is published in here; what goes wrong with it stops no record."""
+    work = asyncio.create_task(publish_always(settings)) if settings.standings_every_s else None
+    try:
+        yield
+    finally:
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
 
 def _face(dsn: Dsn, settings: Settings) -> AbstractAsyncContextManager[object]:

@@ -15,6 +15,7 @@ from crewstream import config, topology
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
 from crewstream.adapters.sender import sender
+from crewstream.adapters.standings import Standings
 from crewstream.app import describe_projects
 from crewstream.app.common import options, probes, topics_of
 from crewstream.config import Settings
@@ -70,6 +71,7 @@ async def run(settings: Settings) -> int:
             meter=metrics,
             name=f"{socket.gethostname()}/{os.getpid()}",
             limits=limits,
+            standings=Standings(redis, settings.prefix),
         )
         app = worker_app(
             settings.kafka,
@@ -164,6 +166,7 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRu
         environ,
         journal=JournalPlace(settings.redis_url.get_secret_value(), settings.prefix),
         prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
+        explore=settings.selection_explore if settings.selection == "record" else None,
     )
     await pool.start()
     try:
@@ -201,6 +204,7 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                         expected_output=task.expected_output,
                         agent=task.agent,
                         tools=tuple(task.tools),
+                        agents=tuple(task.agents),
                     )
                     for task in crew.tasks
                 ),

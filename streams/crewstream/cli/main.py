@@ -7,6 +7,7 @@ import sys
 import typer
 
 from crewstream.cli import (
+    agents,
     analyse,
     backup,
     budget,
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (stack, drill, workflows, follow, analyse, operate, backup, doctor):
+for group in (stack, drill, workflows, follow, analyse, agents, operate, backup, doctor):
     app.add_typer(group.app)
 app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
 app.add_typer(dlq.app, name="dlq", rich_help_panel="Operate")

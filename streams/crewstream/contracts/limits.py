@@ -53,10 +53,20 @@ class TenantLimits(_Strict):
         return self.max_running_workflows is None and self.max_open_tasks is None
 
 
-class ProjectLimits(_Strict):
-    """What one project may use; `max_tasks` run at once in each worker process."""
+class AgentLimits(_Strict):
+    """What one agent may do; of its tasks at most `max_tasks` run at once, over all workers."""
 
     max_tasks: Count | None = None
+
+
+class ProjectLimits(_Strict):
+    """What one project may use; `max_tasks` run at once in each worker process.
+
+    `agents` are named as in agents.yaml.
+    """
+
+    max_tasks: Count | None = None
+    agents: Mapping[str, AgentLimits] = {}
     month: Budget = Budget()
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewstream.contracts.events import (
+    Candidate,
+    Delegation,
     Failure,
     Measured,
     MeasuredStatus,
     Operation,
     Outcome,
+    Selection,
     TaskAssigned,
     TaskFinished,
     ToolFailure,
@@ -26,8 +29,14 @@ from crewstream_agents import spec
 NO_LIMIT_S = 7 * 24 * 3600.0
 
 
-def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask:
+def crew_task(
+    task: TaskAssigned,
+    at: datetime,
+    limits: Limits,
+    standings: Mapping[str, spec.Candidate] | None = None,
+) -> spec.CrewTask:
     """What a runner gets. Raises ValueError: the inputs are not a JSON object."""
+    of_agents = limits.project(task.project_id).agents
     inputs = json.loads(task.inputs)
     if not isinstance(inputs, dict):
         raise ValueError(f"a JSON object is wanted, not {type(inputs).__name__}")  # noqa: TRY004  (of JSON)
@@ -53,6 +62,8 @@ def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask
         journal=journal(task),
         repeat_unknown=task.repeat_unknown,
         accounts=list(accounts(task, limits)),
+        standings=standings or {},
+        agent_limits={name: each.max_tasks or 0 for name, each in of_agents.items()},
     )
 
 
@@ -109,6 +120,8 @@ def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Task
         tool_failures=tuple(
             ToolFailure(tool=one.tool, message=one.message) for one in outcome.tool_failures
         ),
+        selections=tuple(map(_selection, outcome.selections)),
+        delegations=tuple(map(_delegation, outcome.delegations)),
         usage=_usage(outcome.usage),
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
@@ -117,7 +130,7 @@ def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Task
 
 
 def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iterator[Measured]:
-    """The attempt itself, each of its calls, and budgets that came to their end.
+    """The attempt itself, its calls, choices and delegations, and budgets that came to their end.
 
     Tokens and cost stand with the calls only.
     """
@@ -146,10 +159,15 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
         model=outcome.model,
         queue_ms=_ms(outcome.started_at - task.assigned_at),
         duration_ms=_ms(outcome.finished_at - outcome.started_at),
+        attributes=_attributes(task, outcome),
         **common,
     )
     for call in outcome.calls:
         yield _call(task, call, common)
+    for selection in outcome.selections:
+        yield _chosen(task, selection, outcome.finished_at, common)
+    for delegation in outcome.delegations:
+        yield _delegated(task, delegation, outcome.finished_at, common)
     for alert in outcome.alerts:
         yield _alert(task, alert, outcome.finished_at, common)
 
@@ -166,6 +184,70 @@ def _alert(
         status=MeasuredStatus.ERROR if reached else MeasuredStatus.OK,
         error_type="budget.exceeded" if reached else "",
         attributes={**what, "spent": f"{alert.spent:f}", "limit": f"{alert.limit:f}"},
+        **common,
+    )
+
+
+def _attributes(task: TaskAssigned, outcome: spec.CrewOutcome) -> dict[str, str]:
+    """What the run says of itself, and what its agent's record rests on beside."""
+    failed = sum(
+        call.operation is spec.Operation.EXECUTE_TOOL and bool(call.error_type)
+        for call in outcome.calls
+    )
+    # Who is content with a result says nothing; what is said sends it back.
+    sent_back = sum(bool(answer.strip()) for answer in task.answers)
+    counted = {"tool_failures": failed, "sent_back": sent_back}
+    return {**outcome.attributes, **{name: str(n) for name, n in counted.items() if n}}
+
+
+def _chosen(
+    task: TaskAssigned, made: spec.Selection, at: datetime, common: dict[str, Any]
+) -> Measured:
+    candidates = [
+        {"agent": one.agent, "score": one.score, "runs": one.runs, "confidence": one.confidence}
+        | ({"busy": True} if one.busy else {})
+        for one in made.candidates
+    ]
+    at = made.at or at
+    return trusted(Measured)(
+        event_id=measurement_id(journal(task), Operation.SELECTION, made.task_type, at),
+        occurred_at=at,
+        operation=Operation.SELECTION,
+        status=MeasuredStatus.OK,
+        agent=made.agent,
+        attributes={
+            "agent_name": made.agent,
+            "chosen_for": made.task_type,
+            "reason": made.reason,
+            "explored": "true" if made.explored else "false",
+            "candidates": json.dumps(candidates),
+        },
+        **common,
+    )
+
+
+def _delegated(
+    task: TaskAssigned, one: spec.Delegation, at: datetime, common: dict[str, Any]
+) -> Measured:
+    at = one.at or at
+    who = (one.manager, one.coworker, one.kind)
+    return trusted(Measured)(
+        event_id=measurement_id(journal(task), Operation.DELEGATION, *who, at),
+        occurred_at=at,
+        operation=Operation.DELEGATION,
+        status=MeasuredStatus.ERROR if one.error_type else MeasuredStatus.OK,
+        error_type=one.error_type,
+        agent=one.coworker,
+        duration_ms=one.duration_ms,
+        attributes={
+            "agent_name": one.name,
+            "manager": one.manager,
+            "asked": one.asked,
+            "kind": one.kind,
+            "task": one.task,
+            "context": one.context,
+            "result": one.result,
+        },
         **common,
     )
 
@@ -192,6 +274,38 @@ def _call(task: TaskAssigned, call: spec.Call, common: dict[str, Any]) -> Measur
         replayed=call.replayed,
         attributes=dict(call.attributes),
         **common,
+    )
+
+
+def _selection(made: spec.Selection) -> Selection:
+    return Selection(
+        task_type=made.task_type,
+        agent=made.agent,
+        reason=made.reason,
+        explored=made.explored,
+        candidates=tuple(
+            Candidate(
+                agent=one.agent,
+                score=one.score,
+                runs=one.runs,
+                confidence=one.confidence,
+                busy=one.busy,
+            )
+            for one in made.candidates
+        ),
+    )
+
+
+def _delegation(one: spec.Delegation) -> Delegation:
+    return Delegation(
+        manager=one.manager,
+        coworker=one.coworker,
+        asked=one.asked,
+        kind=one.kind,
+        task=one.task,
+        context=one.context,
+        result=one.result,
+        duration_ms=one.duration_ms,
     )
 
 

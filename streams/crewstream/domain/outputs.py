@@ -170,7 +170,8 @@ def without_outputs(event: WorkflowFinished, why: str) -> WorkflowFinished:
     """The result of a workflow whose outputs together are too large for one record."""
     left_out = f"(left out: {why}; it stands in task.results for 7 days)"
     tasks = (
-        task.model_copy(update={"output": left_out, "output_json": None}) for task in event.tasks
+        task.model_copy(update={"output": left_out, "output_json": None, "delegations": ()})
+        for task in event.tasks
     )
     return event.model_copy(update={"tasks": tuple(tasks)})
 
@@ -263,6 +264,8 @@ def _outcome(task: TaskState, result: TaskFinished | None) -> TaskOutcome:
             "output": result.output,
             "output_json": result.output_json,
             "tool_failures": result.tool_failures,
+            "selections": result.selections,
+            "delegations": result.delegations,
             "started_at": result.started_at,
         }
     )

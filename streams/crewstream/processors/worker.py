@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from crewstream.contracts import envelope
@@ -13,10 +13,10 @@ from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
 from crewstream.domain import attempts, telling
-from crewstream.errors import Invalid, Transient, Undecodable
+from crewstream.errors import Invalid, NotNow, Transient, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
-from crewstream.ports import Clock, CrewRuns, Journaled, Outcomes
+from crewstream.ports import Clock, CrewRuns, Journaled, Outcomes, Standings
 from crewstream.records import Inbound, Outbound
 from crewstream.topology import DEAD_LETTERS, METRICS, RESULTS
 from crewstream_agents import spec
@@ -31,7 +31,7 @@ class Worker:
     """Runs assignments; what was finished once is only sent again.
 
     `name` says which process did it, for people who look for its log. `limits` are those of the
-    budgets that model calls are charged to.
+    budgets that model calls are charged to. Agents are chosen by their `standings`.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class Worker:
         meter: Meter,
         name: str,
         limits: Limits | None = None,
+        standings: Standings | None = None,
     ) -> None:
+        self._standings = standings
         self._limits = limits or Limits()
         self._codec, self._runs, self._outcomes, self._clock = codec, runs, outcomes, clock
         self._meter = meter
@@ -55,7 +57,8 @@ class Worker:
     async def handle(self, record: Inbound) -> Sequence[Outbound]:
         """What must be sent because of an assignment: its measurements, then its result.
 
-        Raises Transient: another worker has this assignment, and its outcome will answer.
+        Raises Transient: another worker has this assignment, and its outcome will answer; NotNow:
+        no agent that can do it has a place left.
         """
         try:
             task = self._codec.decode(record.value, TaskAssigned)
@@ -77,8 +80,7 @@ class Worker:
         kept = await self._outcomes.get(task.assignment_id)
         if kept is None:
             outcome = await self._run(task)
-            if outcome.failure is not None and outcome.failure.error_type == "run.fenced":
-                raise Transient(f"{task.assignment_id}: {outcome.failure.message}")
+            _postpone(task, outcome.failure)
             ours = _pack(self._encoded(task, outcome))
             # Kept before it is sent: from here on this assignment is never paid for again.
             kept = await self._outcomes.put(task.assignment_id, ours, _journaled(task, outcome))
@@ -90,10 +92,15 @@ class Worker:
     async def _run(self, task: TaskAssigned) -> spec.CrewOutcome:
         now = self._clock.now()
         try:
-            asked = attempts.crew_task(task, now, self._limits)
+            asked = attempts.crew_task(task, now, self._limits, await self._standing(task))
         except ValueError as error:
             return attempts.not_run(task, now, "inputs.invalid", f"inputs: {error}")
         return await self._runs.run(asked)
+
+    async def _standing(self, task: TaskAssigned) -> Mapping[str, spec.Candidate]:
+        if self._standings is None:
+            return {}
+        return await self._standings.of(task.project_id, task.crew, task.task_type)
 
     def _count(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> None:
         meter, project, usage = self._meter, task.project_id, outcome.usage
@@ -141,6 +148,17 @@ class Worker:
             yield Outbound(self._metrics if measured else self._results, key, value, headers)
 
 
+def _postpone(task: TaskAssigned, failure: spec.Failure | None) -> None:
+    """Leave a run without an outcome that could not be had now."""
+    if failure is None:
+        return
+    why = f"{task.assignment_id}: {failure.message}"
+    if failure.error_type == "run.fenced":
+        raise Transient(why)
+    if failure.error_type == "agent.busy":
+        raise NotNow(why)
+
+
 def _journaled(task: TaskAssigned, outcome: spec.CrewOutcome) -> Journaled:
     succeeded = outcome.status is spec.Status.SUCCEEDED
     return Journaled(attempts.journal(task), outcome.epoch, outcome.covered, succeeded)
@@ -173,6 +191,7 @@ def _without_output(outcome: spec.CrewOutcome, error_type: str, why: str) -> spe
         agent=_plain(outcome.agent),
         failure=spec.Failure(error_type, _plain(why)),
         tool_failures=(),
+        delegations=(),
     )
 
 

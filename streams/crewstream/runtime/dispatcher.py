@@ -22,7 +22,7 @@ from faust.types import TP
 
 from crewstream.domain.job import Job
 from crewstream.domain.window import Window
-from crewstream.errors import Transient
+from crewstream.errors import NotNow, Transient
 from crewstream.records import Inbound
 from crewstream.runtime.backoff import Backoff
 from crewstream.runtime.leave import STATE_AHEAD, leave
@@ -37,17 +37,25 @@ Place = tuple[TP, int]
 HAND_BACK_S = 5.0
 """For cancelled runs to let go of what they hold."""
 
+FIRST_REST_S, MOST_REST_S = 0.5, 5.0
+"""Between two tries of a job for which there was no place."""
+
 _log = logging.getLogger(__name__)
 
 
 class Held:
-    """One record in our hands; `record` is its latest delivery, `run` is there once it runs."""
+    """One record in our hands; `record` is its latest delivery, `run` is there once it runs.
 
-    __slots__ = ("job", "record", "run")
+    `rest_s`: how long it leaves its place to others before it is tried again.
+    """
+
+    __slots__ = ("backoff", "job", "record", "rest_s", "run")
 
     def __init__(self, record: Record, job: Job | None) -> None:
         self.record, self.job = record, job
         self.run: asyncio.Task[None] | None = None
+        self.rest_s = 0.0
+        self.backoff: Backoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class Dispatcher:
         self._held: dict[Place, Held] = {}
         self._named: dict[str, set[Held]] = {}
         self._runs: set[Held] = set()
+        self._resting: set[Held] = set()
         self._waits: dict[str, int] = {}
         self._closing = False
 
@@ -118,8 +127,14 @@ class Dispatcher:
         held.run.add_done_callback(lambda _: self._ended(held, time.monotonic() - began_s))
 
     async def _run(self, held: Held) -> None:
-        await self._until_done(held.record.inbound)
-        held.record.ack()
+        try:
+            await self._until_done(held.record.inbound)
+        except NotNow as exc:
+            _log.debug("%s rests: %s", held.record.inbound.position, exc)
+            held.backoff = held.backoff or Backoff(first_s=FIRST_REST_S, most_s=MOST_REST_S)
+            held.rest_s = held.backoff.next_s()
+        else:
+            held.record.ack()
 
     async def _until_done(self, inbound: Inbound) -> None:
         """Work on it until what it needs is there. A bug ends the process, not only the run."""
@@ -127,6 +142,8 @@ class Dispatcher:
         while True:
             try:
                 return await self._work(inbound)
+            except NotNow:
+                raise
             except Transient as exc:
                 await self._wait_out(inbound, exc, backoff.next_s())
             except Exception as exc:  # noqa: BLE001
@@ -148,10 +165,28 @@ class Dispatcher:
         self._runs.discard(held)
         if held.job is not None:
             self._window.done(held, ran_s)
-        self._forget(held)
+        if held.rest_s and not self._closing:
+            self._rest(held)
+        else:
+            self._forget(held)
+        self._fill()
+
+    def _rest(self, held: Held) -> None:
+        """Leave the place to others for a while; then queue up again."""
+        rest_s, held.rest_s, held.run = held.rest_s, 0.0, None
+        self._resting.add(held)
+        asyncio.get_running_loop().call_later(rest_s, self._rested, held)
+
+    def _rested(self, held: Held) -> None:
+        if held not in self._resting:
+            return
+        self._resting.discard(held)
+        if held.job is not None:
+            self._window.add(held, held.job)
         self._fill()
 
     def _forget(self, held: Held) -> None:
+        self._resting.discard(held)
         place = _place(held.record)
         if self._held.get(place) is held:
             del self._held[place]
@@ -164,7 +199,7 @@ class Dispatcher:
     def withdraw(self, name: str) -> None:
         """The job of this name is not wanted any more: acknowledge it where it is queued."""
         for held in list(self._named.get(name, ())):
-            if self._window.drop(held):
+            if self._window.drop(held) or held in self._resting:
                 held.record.ack()
                 self._forget(held)
 
@@ -181,7 +216,7 @@ class Dispatcher:
         oldest = next(iter(book.open), None)
         if oldest is None:
             return False
-        return (tp, oldest) not in self._held or not self._runs
+        return (tp, oldest) not in self._held or not (self._runs or self._resting)
 
     def keep_only(self, assigned: Collection[TP]) -> None:
         """After a rebalance: cancel the runs of partitions that are not ours any more.

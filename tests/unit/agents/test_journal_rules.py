@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,48 +20,16 @@ from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import layout, seam
-from crewstream_agents.journal.budget import Charge
 from crewstream_agents.journal.numbers import Numbers
 from crewstream_agents.journal.record import LLM, TOOL, Record
-from crewstream_agents.journal.replay import Journal, remember
+from crewstream_agents.journal.replay import remember
 from crewstream_agents.journal.result import ReplayedError, decode, encode, encode_error
-from crewstream_agents.journal.store import Redises, Refused, Written
-from crewstream_agents.measure import Recorder, total
-from crewstream_agents.spec import CrewTask, JournalPlace
+from crewstream_agents.journal.store import Redises
+from crewstream_agents.measure import total
+from crewstream_agents.spec import JournalPlace
+from support.journal_memory import MemoryLease, journal_on
 
-TASK = CrewTask("w/t/1", "w", "t", 1, "acme", "p", "c", "", journal="w/t/1")
 NOWHERE = JournalPlace("redis://127.0.0.1:9/0", "t")
-
-
-class MemoryLease:
-    """A journal in a dictionary without accounts; `away` is raised by the next write."""
-
-    def __init__(self, fields: Mapping[str, bytes] | None = None) -> None:
-        self.epoch, self.limited = 1, False
-        self.fields = dict(fields or {})
-        self.away: Exception | None = None
-
-    def acquire(self) -> Mapping[str, bytes]:
-        return self.fields
-
-    def put(self, field: str, data: bytes, charge: Charge | None = None) -> Written:
-        del charge
-        if self.away is not None:
-            raise self.away
-        sequence = int(self.fields.get("@seq", b"0")) + 1
-        self.fields |= {"@seq": b"%d" % sequence, field: b"%d:1:%s" % (sequence, data)}
-        return Written(sequence)
-
-    def reserve(self, _: Charge, /) -> Refused | None:
-        return None
-
-    def release(self, reservation: str, *, lost: bool) -> None: ...
-
-
-def journal_on(lease: MemoryLease) -> Journal:
-    journal = Journal(TASK, lease, StopFlag(), Recorder())
-    journal.open()
-    return journal
 
 
 def llm(text: str, **known: Any) -> Record:

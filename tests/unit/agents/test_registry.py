@@ -20,6 +20,7 @@ from crewstream_agents.registry import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+from typing import Any
 
 SAMPLE = Project("sample", "Sample", {"quotes": "crewsample.crew:QuotesCrew"})
 
@@ -103,6 +104,27 @@ def test_a_crew_in_a_missing_package_is_named() -> None:
 def test_a_wrong_target_is_named(target: str) -> None:
     with pytest.raises(InvalidProject, match="write it as"):
         crew_target(replace(SAMPLE, crews={"c": target}), "c")
+
+
+def test_the_agents_that_can_do_a_task_are_described() -> None:
+    able = replace(SAMPLE, candidates={"quote": ["writer", "clerk"]})
+
+    quote, offer = describe(able).crews[0].tasks
+
+    assert (list(quote.agents), list(offer.agents)) == (["writer", "clerk"], [])
+
+
+@pytest.mark.parametrize(
+    ("known", "fault"),
+    [
+        ({"candidates": {"quote": ["clerk", "ghost"]}}, "names ghost in candidates"),
+        ({"candidates": {"haggle": ["clerk"]}}, "names haggle in candidates"),
+        ({"interchangeable": [["clerk", "ghost"]]}, "names ghost in candidates or interchangeable"),
+    ],
+)
+def test_agents_and_tasks_that_no_crew_has_are_named(known: dict[str, Any], fault: str) -> None:
+    with pytest.raises(InvalidProject, match=fault):
+        describe(replace(SAMPLE, **known))
 
 
 def test_an_unknown_crew_is_named() -> None:

@@ -42,3 +42,10 @@ def test_the_package_itself_brings_nothing() -> None:
 def test_help_does_not_wait_for_what_verbs_need() -> None:
     heavy = {"aiokafka", "fastavro", "pydantic", *HEAVY} - {"rich", "typer"}
     assert loaded_by("import crewstream.cli.main") & heavy == set()
+
+
+def test_no_process_of_ours_brings_crewai() -> None:
+    modules = ("worker", "coordinator", "projector", "recorder")
+    loaded = loaded_by("; ".join(f"import crewstream.app.{name}" for name in modules))
+    assert "redis" in loaded
+    assert "crewai" not in loaded

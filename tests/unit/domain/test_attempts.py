@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -111,3 +113,88 @@ def test_a_budget_that_comes_to_its_end_is_an_event(
         "spent": "80",
         "limit": "100",
     }
+
+
+MADE = spec.Selection(
+    "quote",
+    "alice",
+    "highest score",
+    explored=True,
+    candidates=[spec.Candidate("alice", 0.9, 40, 0.05), spec.Candidate("bob", 0.7, busy=True)],
+    at=NOW,
+)
+ASKED = spec.Delegation(
+    *("Boss", "Alice", "delegate_work", "weigh it", "Bob", "why", "done", 12.5),
+    name="alice",
+    at=NOW,
+)
+
+
+def test_a_result_says_who_was_chosen_and_who_asked_whom() -> None:
+    ran = replace(outcome(), selections=[MADE], delegations=[ASKED])
+
+    result = attempts.finished(assigned(), ran, "w")
+
+    (made,), (asked,) = result.selections, result.delegations
+    assert (made.task_type, made.agent, made.explored) == ("quote", "alice", True)
+    assert [(c.agent, c.score, c.runs, c.busy) for c in made.candidates] == [
+        ("alice", 0.9, 40, False),
+        ("bob", 0.7, 0, True),
+    ]
+    assert (asked.manager, asked.coworker, asked.asked) == ("Boss", "Alice", "Bob")
+    assert (asked.kind, asked.task, asked.context) == ("delegate_work", "weigh it", "why")
+    assert (asked.result, asked.duration_ms) == ("done", 12.5)
+
+
+def test_choices_and_delegations_are_measured_once_whichever_attempt_tells_of_them() -> None:
+    ran = replace(outcome(), selections=[MADE], delegations=[ASKED])
+
+    def told(**changes: Any) -> list[Any]:
+        return list(attempts.measured(assigned(**changes), ran, "w"))[1:]
+
+    first, again = told(), told(attempt=3, assignment_id="w/t/3")
+    assert [each.operation for each in first] == [Operation.SELECTION, Operation.DELEGATION]
+    assert [each.event_id for each in first] == [each.event_id for each in again]
+    assert [each.occurred_at for each in first] == [NOW, NOW]
+    chosen, asked = first
+    assert (chosen.agent, chosen.attributes["chosen_for"]) == ("alice", "quote")
+    assert json.loads(chosen.attributes["candidates"])[1] == {
+        "agent": "bob",
+        "score": 0.7,
+        "runs": 0,
+        "confidence": 0.0,
+        "busy": True,
+    }
+    assert (asked.agent, asked.status, asked.duration_ms) == ("Alice", MeasuredStatus.OK, 12.5)
+    assert asked.attributes["manager"] == "Boss"
+
+
+def test_a_delegation_that_failed_is_an_error() -> None:
+    ran = replace(outcome(), delegations=[replace(ASKED, error_type="delegation.failed")])
+
+    *_, asked = attempts.measured(assigned(), ran, "w")
+
+    assert (asked.status, asked.error_type) == (MeasuredStatus.ERROR, "delegation.failed")
+
+
+def test_what_an_agents_record_rests_on_is_measured_with_the_task() -> None:
+    failed = replace(call(""), operation=spec.Operation.EXECUTE_TOOL, error_type="tool.failed")
+    ran = replace(outcome(failed), attributes={"agent_name": "alice", "quality": "0.5"})
+
+    task, *_ = attempts.measured(assigned(answers=("make it shorter", "")), ran, "w")
+
+    assert task.attributes == {
+        "agent_name": "alice",
+        "quality": "0.5",
+        "tool_failures": "1",
+        "sent_back": "1",
+    }
+
+
+def test_a_run_gets_the_limits_of_its_projects_agents() -> None:
+    limits = Limits.model_validate({"projects": {"shop": {"agents": {"alice": {"max_tasks": 2}}}}})
+    known = {"quote/alice": spec.Candidate("alice", 0.9)}
+
+    task = attempts.crew_task(assigned(), NOW, limits, known)
+
+    assert (task.agent_limits, task.standings) == ({"alice": 2}, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from crewstream import topology
 from crewstream.contracts.events import TaskAssigned, TaskFinished
-from crewstream.errors import Transient
+from crewstream.errors import NotNow, Transient
 from crewstream.processors.worker import Worker
 from crewstream.records import Inbound, Outbound
 from crewstream.testing import EchoRuns, FixedClock, MemoryMeter, MemoryOutcomes
-from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, Status
+from crewstream_agents.spec import Candidate, CrewOutcome, CrewTask, Failure, Status
 from support.flow import CODEC, START, TOPICS
 
 ASSIGNED = TaskAssigned.model_validate(
@@ -50,7 +50,20 @@ class Runs(EchoRuns):
         return replace(await super().run(task), **self._changes)
 
 
-def handle(runs: EchoRuns, outcomes: MemoryOutcomes, task: TaskAssigned) -> Sequence[Outbound]:
+class Known:
+    """Standings that were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    async def of(self, project_id: str, crew: str, task_type: str) -> Mapping[str, Candidate]:
+        self.asked.append((project_id, crew, task_type))
+        return {"/a": Candidate("a", 0.9, 12)}
+
+
+def handle(
+    runs: EchoRuns, outcomes: MemoryOutcomes, task: TaskAssigned, standings: Known | None = None
+) -> Sequence[Outbound]:
     worker = Worker(
         CODEC,
         TOPICS,
@@ -59,6 +72,7 @@ def handle(runs: EchoRuns, outcomes: MemoryOutcomes, task: TaskAssigned) -> Sequ
         clock=FixedClock(START),
         meter=MemoryMeter(),
         name="test",
+        standings=standings,
     )
     topic = TOPICS.full(topology.TASKS, "bizoholic")
     record = Inbound(topic, 0, 0, b"w/t", CODEC.encode(task), (), 0)
@@ -82,6 +96,24 @@ def test_a_run_that_was_taken_over_sends_nothing() -> None:
 
     with pytest.raises(Transient, match="another run"):
         handle(Runs(status=Status.FAILED, failure=fenced), outcomes, ASSIGNED)
+    assert not outcomes.kept
+
+
+def test_a_run_gets_the_standings_of_its_crew() -> None:
+    runs, known = Runs(), Known()
+
+    handle(runs, MemoryOutcomes(), ASSIGNED, known)
+
+    assert known.asked == [("bizoholic", "c", "")]
+    assert runs.asked[0].standings == {"/a": Candidate("a", 0.9, 12)}
+
+
+def test_a_run_whose_agents_are_all_busy_is_no_outcome_and_tried_again() -> None:
+    busy = Failure("agent.busy", "a has as many tasks as it may have", retryable=True)
+    outcomes = MemoryOutcomes()
+
+    with pytest.raises(NotNow, match="as many tasks"):
+        handle(Runs(status=Status.FAILED, failure=busy), outcomes, ASSIGNED)
     assert not outcomes.kept
 
 

@@ -15,8 +15,9 @@ from faust.types import TP
 
 from crewstream.domain.job import Job
 from crewstream.domain.window import Window
-from crewstream.errors import Unreachable
+from crewstream.errors import NotNow, Unreachable
 from crewstream.records import Inbound
+from crewstream.runtime import dispatcher as dispatcher_module
 from crewstream.runtime.book import Book, Record
 from crewstream.runtime.dispatcher import Dispatcher, Intake
 
@@ -32,6 +33,7 @@ class Bench:
         self.working = True
         self.begun: list[int] = []
         self.failures: Counter[int] = Counter()
+        self.taken: Counter[int] = Counter()
         self.gates: dict[int, asyncio.Event] = {}
         self.again = asyncio.Event()
         self.unwanted: set[str] = set()
@@ -58,6 +60,9 @@ class Bench:
         if self.failures[record.offset]:
             self.failures[record.offset] -= 1
             raise Unreachable("Redis is away")
+        if self.taken[record.offset]:
+            self.taken[record.offset] -= 1
+            raise NotNow("every agent has all it can do")
         if self.begun.count(record.offset) > 1:
             self.again.set()
         await self.gates.setdefault(record.offset, asyncio.Event()).wait()
@@ -264,3 +269,62 @@ async def test_an_open_record_that_nobody_holds_is_stuck(bench: Bench) -> None:
     lost.deliver(5)
     assert bench.dispatcher.stuck(TASKS, lost)
     assert not bench.dispatcher.stuck(TASKS, Book(9))
+
+
+@pytest.fixture
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "FIRST_REST_S", 0.01)
+
+
+@pytest.fixture
+def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "FIRST_REST_S", 60.0)
+    monkeypatch.setattr(dispatcher_module, "MOST_REST_S", 60.0)
+
+
+@pytest.mark.usefixtures("long_rests")
+async def test_what_cannot_run_now_leaves_its_place_to_others() -> None:
+    bench = Bench(limit=1)
+    bench.taken[0] = 1
+    await bench.submit(bench.record(0), bench.record(1))
+
+    assert bench.begun == [0, 1]
+    assert bench.book.committable() == 0
+    await bench.end(1)
+    assert not bench.dispatcher.stuck(TASKS, bench.book)
+    assert bench.dispatcher.waits() == set()
+
+
+@pytest.mark.usefixtures("short_rests")
+async def test_what_could_not_run_is_tried_again_until_it_can() -> None:
+    bench = Bench(limit=1)
+    bench.taken[0] = 2
+    await bench.submit(bench.record(0))
+    await asyncio.wait_for(bench.again.wait(), 10)
+    await bench.end(0)
+
+    assert bench.begun == [0, 0, 0]
+    assert bench.book.committable() == 1
+
+
+@pytest.mark.usefixtures("long_rests")
+async def test_what_rests_can_be_withdrawn() -> None:
+    bench = Bench()
+    bench.taken[0] = 1
+    await bench.submit(bench.record(0))
+
+    bench.dispatcher.withdraw("0/0")
+
+    assert bench.book.committable() == 1
+
+
+@pytest.mark.usefixtures("long_rests")
+async def test_what_rests_is_handed_back_when_the_process_leaves() -> None:
+    bench = Bench()
+    bench.taken[0] = 1
+    await bench.submit(bench.record(0))
+
+    await bench.dispatcher.drain(0)
+
+    assert bench.book.committable() == 0
+    assert (TASKS, 0) not in bench.dispatcher._held  # noqa: SLF001 - nothing else tells

@@ -8,4 +8,6 @@ PROJECT = Project(
     project_id="bizoholic",
     title="Bizoholic, the marketing agency",
     crews={"marketing_strategy": "crewstream_agents.projects.bizoholic.crew:MarketingStrategy"},
+    # Two can write a content package: whose record is better does, see docs/agents.md.
+    candidates={"content_generation": ["content_creator", "content_editor"]},
 )

@@ -83,6 +83,10 @@ class MarketingStrategy:
         return Agent(config=self.agents_config["content_creator"])
 
     @agent
+    def content_editor(self) -> Agent:
+        return Agent(config=self.agents_config["content_editor"])
+
+    @agent
     def performance_analyst(self) -> Agent:
         return Agent(config=self.agents_config["performance_analyst"])
 
