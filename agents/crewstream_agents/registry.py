@@ -129,14 +129,15 @@ def _describe_crew(project: Project, crew: str, target: str) -> CrewDescription:
     folder = _folder(module, target)
     agents = _read(folder, "agents.yaml")
     tasks = _read(folder, "tasks.yaml")
-    described = [_describe_task(name, task, agents) for name, task in tasks.items()]
+    described = [_describe_task(name, tasks, agents) for name in tasks]
     summary = "; ".join(task.description.split(". ")[0].rstrip(".") for task in described)
     return CrewDescription(crew, summary, described, list(agents))
 
 
 def _describe_task(
-    name: str, task: Mapping[str, Any], agents: Mapping[str, Mapping[str, Any]]
+    name: str, tasks: Mapping[str, Mapping[str, Any]], agents: Mapping[str, Mapping[str, Any]]
 ) -> TaskDescription:
+    task = tasks[name]
     agent = str(task.get("agent", ""))
     return TaskDescription(
         task_type=name,
@@ -144,7 +145,27 @@ def _describe_task(
         expected_output=_text(task, "expected_output"),
         agent=agent,
         tools=[str(tool) for tool in agents.get(agent, {}).get("tools") or ()],
+        depends_on=_follows(name, tasks),
     )
+
+
+def _follows(name: str, tasks: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """The tasks that a sequential crew has ended before it begins this one, as its yaml says it.
+
+    Without a `context` of its own a task gets what all earlier ones brought; an asynchronous one
+    does not wait for those that were begun beside it.
+    """
+    names = list(tasks)
+    earlier = names[: names.index(name)]
+    context = tasks[name].get("context")
+    if isinstance(context, list):
+        return [str(each) for each in context]
+    if not tasks[name].get("async_execution"):
+        return earlier
+    alone = [
+        number for number, each in enumerate(earlier) if not tasks[each].get("async_execution")
+    ]
+    return earlier[: alone[-1] + 1] if alone else []
 
 
 def _text(section: Mapping[str, Any], key: str) -> str:

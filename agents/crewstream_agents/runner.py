@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from crewstream_agents import registry
+from crewstream_agents import people, registry
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
@@ -59,6 +59,7 @@ def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: fl
     module, _, name = assign.partition(":")
     isolate()
     seam.install()
+    people.install()
     asyncio.run(_serve(sock, getattr(import_module(module), name), concurrency, heartbeat_s))
 
 

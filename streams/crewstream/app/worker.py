@@ -194,6 +194,9 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                 crew=crew.crew,
                 description=crew.description,
                 agents=tuple(crew.agents),
+                kind=crew.kind,
+                process=crew.process,
+                inputs=tuple(crew.inputs),
                 tasks=tuple(
                     TaskDescribed(
                         task_type=task.task_type,
@@ -201,6 +204,8 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                         expected_output=task.expected_output,
                         agent=task.agent,
                         tools=tuple(task.tools),
+                        depends_on=tuple(task.depends_on),
+                        agents=tuple(task.agents),
                     )
                     for task in crew.tasks
                 ),

@@ -115,6 +115,10 @@ class Worker:
         except Invalid as error:  # such as half of a surrogate pair, which has no UTF-8
             outcome = _without_output(outcome, "output.invalid", str(error))
             result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        for less in attempts.smaller(outcome):
+            if len(result) <= MOST_RESULT_BYTES:
+                break
+            outcome, result = less, self._codec.encode(attempts.finished(task, less, self._name))
         if len(result) > MOST_RESULT_BYTES:
             size = f"the result is {len(result)} bytes, at most {MOST_RESULT_BYTES} travel"
             outcome = _without_output(outcome, "output.too_large", f"{size}: return a reference")
@@ -173,6 +177,7 @@ def _without_output(outcome: spec.CrewOutcome, error_type: str, why: str) -> spe
         agent=_plain(outcome.agent),
         failure=spec.Failure(error_type, _plain(why)),
         tool_failures=(),
+        crew_output=None,
     )
 
 

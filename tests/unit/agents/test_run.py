@@ -100,6 +100,18 @@ async def test_one_task_is_run_by_its_agent() -> None:
     assert (outcome.usage.llm_calls, outcome.usage.tool_calls) == (2, 1)
 
 
+async def test_a_whole_crew_tells_of_each_task_in_crewais_names() -> None:
+    outcome = await execute(replace(QUOTE, task_type=""))
+
+    assert outcome.crew_output is not None
+    assert outcome.crew_output.raw == outcome.output
+    told = [(each.name, each.agent, each.raw) for each in outcome.crew_output.tasks_output]
+    assert told == [
+        ("quote", "Clerk for Corner", "A-17=120"),
+        ("offer", "Writer", outcome.crew_output.raw),
+    ]
+
+
 async def test_an_empty_task_type_is_the_whole_crew() -> None:
     prompts = Prompts()
 
@@ -256,24 +268,18 @@ def test_a_crew_that_cannot_be_built_says_why() -> None:
         templates_module.build("crewsample.crew", "Nope")
 
 
-@pytest.mark.parametrize("fault", ["human_input", "memory"])
-def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Maker:
         """Stands where a @CrewBase class would."""
 
         def crew(self) -> Crew:
             agent = Agent(role="r", goal="g", backstory="b", llm=ScriptedModel(model="scripted/x"))
-            task = Task(
-                description="d",
-                expected_output="e",
-                agent=agent,
-                human_input=fault == "human_input",
-            )
+            task = Task(description="d", expected_output="e", agent=agent)
             built = Crew(agents=[agent], tasks=[task])
-            built.memory = fault == "memory"
+            built.memory = True
             return built
 
     monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
 
-    with pytest.raises(RunRefused, match=fault):
+    with pytest.raises(RunRefused, match="memory"):
         templates_module.build("crewsample.crew", "QuotesCrew")

@@ -315,7 +315,7 @@ def test_a_new_attempt_goes_on_from_what_was_paid_unless_the_answers_were_the_fa
     )  # fmt: skip
     state, found = workflow.accept(request, (), AT, "", ""), []
     for attempt in (1, 2, 3):
-        assigned = outputs.assigned(state, state.tasks[0], request.tasks[0], {}, "{}")
+        assigned = outputs.assigned(state, state.tasks[0], request, {}, "{}")
         found.append(assigned.journal)
         failure = Failure(error_type=error_type, retryable=True)
         result = TaskFinished.model_validate(
