@@ -20,6 +20,7 @@ from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, 
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.progress import Tracker
 from crewstream_agents.spec import CrewOutcome, Failure, Status
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ class Run:
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
     _work: asyncio.Task[CrewOutput] | None = None
+    tracker: Tracker = field(init=False)
     _desk: people.Desk = field(init=False)
 
     def __post_init__(self) -> None:
+        self.tracker = Tracker(self.task.assignment_id)
         self._desk = people.Desk(self.task.answers, self.flag)
 
     def stop(self) -> None:
@@ -144,6 +147,7 @@ class Run:
             return nothing
         self._crew = crew
         token = add_stream_sink(self.recorder.sink)
+        add_stream_sink(self.tracker.sink)
         journaled = self._journal.answering() if self._journal is not None else nullcontext()
         try:
             with self.flag.watched(), journaled, people.at(self._desk):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pydantic import SecretStr
 
 from crewstream import config, topology
+from crewstream.adapters.progress import RedisProgress
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
 from crewstream.adapters.sender import sender
@@ -59,7 +60,8 @@ async def run(settings: Settings) -> int:
     described, limits = _described(settings, topics), Limits.load(settings.limits)
     redis = connect(settings.redis_url.get_secret_value())
     outcomes = RedisOutcomes(redis, settings.prefix)
-    async with _crew_runs(settings, limits) as runs:
+    progress = RedisProgress(redis, settings.prefix)
+    async with _crew_runs(settings, limits, progress) as runs:
         cancelled = Cancellations(avro, runs, WallClock())
         processor = Worker(
             avro,
@@ -147,7 +149,9 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
 
 
 @asynccontextmanager
-async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRuns]:
+async def _crew_runs(
+    settings: Settings, limits: Limits, progress: RedisProgress
+) -> AsyncIterator[CrewRuns]:
     if settings.worker_runs == "echo":
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
 
@@ -164,6 +168,7 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRu
         environ,
         journal=JournalPlace(settings.redis_url.get_secret_value(), settings.prefix),
         prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
+        progress=progress.tell,
     )
     await pool.start()
     try:

@@ -17,6 +17,7 @@ from crewsample.model import Choice, ScriptedModel, assign
 from crewstream_agents import templates as templates_module
 from crewstream_agents.failures import NO_OUTPUT, RunRefused
 from crewstream_agents.isolation import isolate
+from crewstream_agents.progress import REPEAT_S
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Operation, Status, ToolFailure, Upstream
 from crewstream_agents.templates import Templates
@@ -110,6 +111,28 @@ async def test_a_whole_crew_tells_of_each_task_in_crewais_names() -> None:
         ("quote", "Clerk for Corner", "A-17=120"),
         ("offer", "Writer", outcome.crew_output.raw),
     ]
+
+
+async def test_where_a_run_is_can_be_followed() -> None:
+    run = Run(QUOTE)
+    first = run.tracker.news(0.0)
+    assert first is not None
+    assert (first.step, first.agent) == (0, "")
+    assert run.tracker.news(REPEAT_S - 1) is None
+
+    await run.execute(Templates({"sample": PROJECT}), assign, {})
+
+    last = run.tracker.news(1.0)
+    assert last is not None
+    assert (last.task, last.agent, last.model, last.tool) == (
+        "quote",
+        "Clerk for Corner",
+        "scripted/model",
+        "",
+    )
+    assert (last.step, last.input_tokens, last.output_tokens) == (2, 20, 10)
+    assert run.tracker.news(REPEAT_S) is None
+    assert run.tracker.news(REPEAT_S + 1) == last  # again, for who has forgotten it
 
 
 async def test_an_empty_task_type_is_the_whole_crew() -> None:

@@ -15,16 +15,28 @@ from crewstream_agents.spec import (
     BudgetAlert,
     Call,
     CrewOutcome,
+    CrewOutput,
     CrewTask,
     Failure,
     JournalPlace,
     ModelPrice,
     Operation,
+    Progress,
     Status,
+    TaskOutput,
     Upstream,
     Usage,
 )
-from crewstream_agents.wire import Alive, Cancel, Ended, Setup, Start, to_runner, to_worker
+from crewstream_agents.wire import (
+    Alive,
+    Cancel,
+    Ended,
+    Setup,
+    Start,
+    Underway,
+    to_runner,
+    to_worker,
+)
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TASK = CrewTask(
@@ -33,6 +45,8 @@ TASK = CrewTask(
     upstream=[Upstream("u", "ok")],
     journal="w/t/1",
     accounts=[Account("workflow:w", max_tokens=7, max_cost_usd=Decimal("0.1"))],
+    part_of="t",
+    answers=["Shorter."],
 )
 OUTCOME = CrewOutcome(
     assignment_id="w/t/1",
@@ -46,6 +60,9 @@ OUTCOME = CrewOutcome(
     alerts=[BudgetAlert("workflow:w", "soft", "usd", Decimal("0.08"), Decimal("0.1"))],
     epoch=2,
     covered=3,
+    crew_output=CrewOutput("said", pydantic="{}", tasks_output=[TaskOutput("n", "d", "a", "said")]),
+    selections=[],
+    delegations=[],
 )
 
 
@@ -72,6 +89,13 @@ async def test_outcomes_arrive_as_they_were_sent() -> None:
     channel = to_worker()
 
     assert await channel.receive(reader_of(channel.encode(Ended(OUTCOME)))) == Ended(OUTCOME)
+
+
+async def test_progress_arrives_as_it_was_sent() -> None:
+    channel = to_worker()
+    news = Underway([Progress("w/t/1", NOW, agent="a", step=2)])
+
+    assert await channel.receive(reader_of(channel.encode(news))) == news
 
 
 async def test_messages_are_told_apart_however_they_are_cut() -> None:
