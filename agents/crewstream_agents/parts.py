@@ -11,7 +11,7 @@ from crewai.tasks.output_format import OutputFormat
 from crewai.utilities.constants import NOT_SPECIFIED
 from pydantic import ValidationError
 
-from crewstream_agents.failures import RunRefused
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.templates import narrow
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from crewai.core.providers.human_input import HumanInputProvider, reset_provider
 from crewai.flow.flow_config import flow_config
 from typing_extensions import override
 
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal.replay import remember
+from crewstream_agents.refusal import RunRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

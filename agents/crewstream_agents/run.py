@@ -15,12 +15,13 @@ from crewai.utilities.string_utils import sanitize_tool_name
 
 from crewstream_agents import executor, outputs, parts, people
 from crewstream_agents.cancellation import StopFlag
-from crewstream_agents.failures import RunRefused, failure_of, false_success
+from crewstream_agents.failures import failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
 from crewstream_agents.progress import Tracker
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.spec import CrewOutcome, Failure, Status
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Process
 
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.isolation import fresh_memo
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.registry import InvalidProject, Project, crew_target
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What other services import stays light."""
+"""What other services import stays light, and so do our own processes."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def test_the_package_itself_brings_nothing() -> None:
 def test_help_does_not_wait_for_what_verbs_need() -> None:
     heavy = {"aiokafka", "fastavro", "pydantic", *HEAVY} - {"rich", "typer"}
     assert loaded_by("import crewstream.cli.main") & heavy == set()
+
+
+def test_processes_of_faust_do_not_load_what_runs_in_runners() -> None:
+    apps = "worker, crewstream.app.coordinator, crewstream.app.projector, crewstream.app.recorder"
+    assert "crewai" not in loaded_by(f"import crewstream.app.{apps}")
