@@ -104,6 +104,8 @@ class Run:
         if self._cancelled:
             return self._failed(CANCELLED)
         failure = failure_of(error)
+        if failure.error_type == people.INPUT_WANTED:
+            return self._failed(failure)
         unknown = error if failure.error_type == "crew.failed" else None
         logger.warning("run %s failed: %s", self.task.assignment_id, failure, exc_info=unknown)
         return self._failed(failure)

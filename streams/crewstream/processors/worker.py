@@ -12,7 +12,7 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
-from crewstream.domain import attempts, telling
+from crewstream.domain import attempts, policy, telling
 from crewstream.errors import Invalid, Transient, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
@@ -151,7 +151,8 @@ def _journaled(task: TaskAssigned, outcome: spec.CrewOutcome) -> Journaled:
 
 
 def _tell(outcome: spec.CrewOutcome) -> None:
-    level = logging.DEBUG if outcome.failure is None else logging.WARNING
+    asks = outcome.failure is not None and outcome.failure.error_type == policy.INPUT_WANTED
+    level = logging.DEBUG if outcome.failure is None or asks else logging.WARNING
     if not _log.isEnabledFor(level):
         return
     ran, usage = outcome.finished_at - outcome.started_at, outcome.usage
