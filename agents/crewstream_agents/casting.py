@@ -14,10 +14,10 @@ from typing import Any, Final
 from crewai import Crew, Process
 from pydantic import TypeAdapter
 
-from crewstream_agents import selection
+from crewstream_agents import parts, selection
 from crewstream_agents.delegation import Delegations
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import replay
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.registry import Project
 from crewstream_agents.spec import Candidate, CrewTask, Selection
 from crewstream_agents.templates import Template
@@ -84,6 +84,8 @@ class Casting:
         self.agent_name = agent or declared
         if self.agent_name:
             self._place(kind, self.agent_name)
+        if self.task.part_of:
+            return parts.part(template, self.task, agent)
         return template.narrowed(kind, agent)
 
     def _whole(self, template: Template) -> Crew:

@@ -14,10 +14,13 @@ from crewai.utilities.exceptions.context_window_exceeding_exception import (
 )
 from pydantic import ValidationError
 
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.spec import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["LONGEST_MESSAGE", "NO_OUTPUT", "RunRefused", "failure_of", "false_success"]
 
 LONGEST_MESSAGE: Final = 2_000
 """Characters of an error message that travel; providers quote whole requests in theirs."""
@@ -29,14 +32,6 @@ _SUMMARY: Final = re.compile(r"^\s*<summary>.*</summary>\s*$", re.DOTALL)
 _GUARDRAIL: Final = re.compile(r"^Task failed .* validation after \d+ retries")
 _UNAVAILABLE: Final = ("APIConnectionError", "APITimeoutError", "ServiceUnavailableError")
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425})
-
-
-class RunRefused(Exception):
-    """A run cannot start, or must not go on; `failure` says why."""
-
-    def __init__(self, error_type: str, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.failure = Failure(error_type, message, retryable)
 
 
 def failure_of(error: BaseException) -> Failure:

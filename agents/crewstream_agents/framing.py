@@ -34,7 +34,7 @@ def request_text(task: CrewTask) -> str:
         _section("This request", task.description),
         _section("Keywords", ", ".join(task.keywords)),
         _inputs(task.inputs),
-        _upstream(task.upstream),
+        _upstream([one for one in task.upstream if not one.context]),
     ]
     return "\n\n".join(part for part in parts if part)
 

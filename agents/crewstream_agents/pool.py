@@ -27,9 +27,9 @@ from crewstream_agents.ticket import (
 from crewstream_agents.wire import Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from crewstream_agents.spec import CrewTask, JournalPlace, ModelPrice
+    from crewstream_agents.spec import CrewTask, JournalPlace, ModelPrice, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class RunnerPool:
     gives a crew its models. `journal`: where runs keep what they have paid for, to be taken up
     after a crash; None: a run begins anew. `prices` of models replace the published ones.
     `explore` is the share of choices between agents that are made to learn; None: none is made.
+    `progress` is told where runs are, some times a second.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RunnerPool:
         journal: JournalPlace | None = None,
         prices: Mapping[str, ModelPrice] | None = None,
         explore: float | None = EXPLORE,
+        progress: Callable[[Sequence[Progress]], object] = lambda _: None,
     ) -> None:
         self._runners = runners
         self._concurrency = concurrency
@@ -72,6 +74,7 @@ class RunnerPool:
         settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
         self._spawner = Spawner(settings)
         self._setup = Setup(journal, prices or {}, explore)
+        self._progress = progress
         self._serving: list[Remote] = []
         self._leaving: dict[Remote, float] = {}
         self._tickets: dict[str, Ticket] = {}
@@ -254,7 +257,7 @@ class RunnerPool:
         self._wake()
 
     async def _follow(self, remote: Remote) -> None:
-        await remote.listen(self._wake)
+        await remote.listen(self._wake, self._progress)
         self._leaving.setdefault(remote, time.monotonic())
         if remote in self._serving:
             self._serving.remove(remote)

@@ -137,8 +137,7 @@ def _describe_crew(project: Project, crew: str, target: str) -> CrewDescription:
     agents = _read(folder, "agents.yaml")
     tasks = _read(folder, "tasks.yaml")
     described = [
-        _describe_task(name, task, agents, _able(project, name, agents))
-        for name, task in tasks.items()
+        _describe_task(name, tasks, agents, _able(project, name, agents)) for name in tasks
     ]
     summary = "; ".join(task.description.split(". ")[0].rstrip(".") for task in described)
     return CrewDescription(crew, summary, described, list(agents))
@@ -165,10 +164,11 @@ def _able(project: Project, task_type: str, agents: Collection[str]) -> Sequence
 
 def _describe_task(
     name: str,
-    task: Mapping[str, Any],
+    tasks: Mapping[str, Mapping[str, Any]],
     agents: Mapping[str, Mapping[str, Any]],
     able: Sequence[str],
 ) -> TaskDescription:
+    task = tasks[name]
     agent = str(task.get("agent", ""))
     return TaskDescription(
         task_type=name,
@@ -176,8 +176,28 @@ def _describe_task(
         expected_output=_text(task, "expected_output"),
         agent=agent,
         tools=[str(tool) for tool in agents.get(agent, {}).get("tools") or ()],
+        depends_on=_follows(name, tasks),
         agents=able,
     )
+
+
+def _follows(name: str, tasks: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """The tasks that a sequential crew has ended before it begins this one, as its yaml says it.
+
+    Without a `context` of its own a task gets what all earlier ones brought; an asynchronous one
+    does not wait for those that were begun beside it.
+    """
+    names = list(tasks)
+    earlier = names[: names.index(name)]
+    context = tasks[name].get("context")
+    if isinstance(context, list):
+        return [str(each) for each in context]
+    if not tasks[name].get("async_execution"):
+        return earlier
+    alone = [
+        number for number, each in enumerate(earlier) if not tasks[each].get("async_execution")
+    ]
+    return earlier[: alone[-1] + 1] if alone else []
 
 
 def _text(section: Mapping[str, Any], key: str) -> str:

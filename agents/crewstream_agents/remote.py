@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from crewstream_agents.wire import Account, Alive, Cancel, Setup, Start, to_runner, to_worker
+from crewstream_agents.wire import (
+    Account,
+    Alive,
+    Cancel,
+    Setup,
+    Start,
+    Underway,
+    to_runner,
+    to_worker,
+)
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from crewstream_agents.spec import CrewOutcome, CrewTask, Failure
+    from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +65,20 @@ class Remote:
         remote._out.send(writer, setup)
         return remote
 
-    async def listen(self, changed: Callable[[], object]) -> None:
-        """Follow the runner to its end; `changed` is called whenever a slot may be free."""
+    async def listen(
+        self, changed: Callable[[], object], tell: Callable[[Sequence[Progress]], object]
+    ) -> None:
+        """Follow the runner to its end; `changed` is called whenever a slot may be free.
+
+        `tell` gets the progress of its runs.
+        """
         messages = to_worker()
         while (message := await messages.receive(self._reader)) is not None:
             self.heard_at = time.monotonic()
             if isinstance(message, Alive):
                 self._note_strays(message.strays)
+            elif isinstance(message, Underway):
+                tell(message.news)
             else:
                 self._settle(message.outcome)
                 changed()

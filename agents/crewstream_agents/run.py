@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,16 +14,18 @@ from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor, marks
+from crewstream_agents import executor, marks, outputs, parts, people
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.casting import Casting
 from crewstream_agents.delegation import Delegations
-from crewstream_agents.failures import RunRefused, failure_of, false_success
+from crewstream_agents.failures import failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal import replay
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.progress import Tracker
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spec import CrewOutcome, Failure, Operation, Status
 from crewstream_agents.workload import Workload
@@ -83,6 +84,12 @@ class Run:
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
     _work: asyncio.Task[CrewOutput] | None = None
+    tracker: Tracker = field(init=False)
+    _desk: people.Desk = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tracker = Tracker(self.task.assignment_id)
+        self._desk = people.Desk(self.task.answers, self.flag)
 
     def stop(self) -> None:
         """End this run: at once where it awaits, at the next boundary where a thread works."""
@@ -111,6 +118,8 @@ class Run:
         if self._cancelled:
             return self._failed(CANCELLED)
         failure = failure_of(error)
+        if failure.error_type == people.INPUT_WANTED:
+            return self._failed(failure)
         unknown = error if failure.error_type == "crew.failed" else None
         logger.warning("run %s failed: %s", self.task.assignment_id, failure, exc_info=unknown)
         return self._failed(failure)
@@ -158,10 +167,13 @@ class Run:
         self.model, self.recorder.offline = choice.model, choice.offline
         executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
         inputs = _frame(crew, self.task)
+        if self.task.part_of and (nothing := parts.passed_over(crew, inputs)) is not None:
+            return nothing
         self._crew, self._delegations = crew, delegations
         token = add_stream_sink(self.recorder.sink)
+        add_stream_sink(self.tracker.sink)
         try:
-            with delegations.watched():
+            with delegations.watched(), people.at(self._desk):
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
@@ -176,25 +188,32 @@ class Run:
         return self._failed(Failure("task.timeout", message, retryable=True))
 
     def _succeeded(self, result: CrewOutput) -> CrewOutcome:
-        output = _clean(_readable(result))
+        output = outputs.readable(result)
         fault = false_success(output)
         if fault is not None:
             return self._failed(fault)
         agent = result.tasks_output[-1].agent if result.tasks_output else ""
         return self._outcome(
-            Status.SUCCEEDED, output=output, output_json=_structured(result), agent=agent
+            Status.SUCCEEDED,
+            output=output,
+            output_json=outputs.structured(result),
+            agent=agent,
+            crew_output=outputs.crew_output(result),
         )
 
     def _failed(self, failure: Failure) -> CrewOutcome:
-        cancelled = failure.error_type == CANCELLED.error_type
-        status = Status.CANCELLED if cancelled else Status.FAILED
-        output = self._so_far() if failure.error_type == "budget.exceeded" else ""
+        # A run that asks has not failed: it is taken up again with the answer.
+        cut_off = failure.error_type in {CANCELLED.error_type, people.INPUT_WANTED}
+        status = Status.CANCELLED if cut_off else Status.FAILED
+        output = outputs.clean(self._desk.draft)
+        if failure.error_type == "budget.exceeded":
+            output = self._so_far()
         return self._outcome(status, failure=failure, output=output)
 
     def _so_far(self) -> str:
         """What the crew's tasks have brought that ended before the money did."""
         ended = [task.output for task in self._crew.tasks] if self._crew is not None else []
-        return _clean("\n\n".join(output.raw for output in ended if output is not None))
+        return outputs.clean("\n\n".join(output.raw for output in ended if output is not None))
 
     def _calls(self, unfinished: str) -> Sequence[Call]:
         """What CrewAI told of and what the journal knows, in the order of their start."""
@@ -271,20 +290,3 @@ async def _start(crew: Crew, inputs: dict[str, Any]) -> CrewOutput:
         result = await crew.akickoff(inputs)
     output: CrewOutput = result
     return output
-
-
-def _readable(result: CrewOutput) -> str:
-    """What a person reads: a structured result may know how to show itself."""
-    shown = getattr(result.pydantic, "to_markdown", None)
-    return str(shown()) if callable(shown) else result.raw
-
-
-def _structured(result: CrewOutput) -> str | None:
-    if result.pydantic is not None:
-        return _clean(result.pydantic.model_dump_json())
-    return json.dumps(result.json_dict) if result.json_dict is not None else None
-
-
-def _clean(text: str) -> str:
-    """Lone surrogates, which a model can produce, have no UTF-8 and could not be sent."""
-    return text.encode("utf-8", "replace").decode()

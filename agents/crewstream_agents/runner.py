@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from importlib import import_module
@@ -12,15 +13,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from crewstream_agents import registry
+from crewstream_agents import people, registry
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
 from crewstream_agents.measure import Recorder
+from crewstream_agents.progress import EVERY_S
 from crewstream_agents.quiet import hush
 from crewstream_agents.run import Assign, Run
 from crewstream_agents.templates import Templates
-from crewstream_agents.wire import Account, Alive, Ended, Setup, Start, to_runner, to_worker
+from crewstream_agents.wire import (
+    Account,
+    Alive,
+    Ended,
+    Setup,
+    Start,
+    Underway,
+    to_runner,
+    to_worker,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +72,7 @@ def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: fl
     isolate()
     hush()
     seam.install()
+    people.install()
     asyncio.run(_serve(sock, getattr(import_module(module), name), concurrency, heartbeat_s))
 
 
@@ -98,6 +110,7 @@ class Runner:
     async def serve(self, heartbeat_s: float) -> None:
         """Take messages until the worker is gone, or wants this runner gone."""
         self._spawn(self._beat(heartbeat_s))
+        self._spawn(self._tell_progress())
         messages = to_runner()
         while (message := await messages.receive(self._reader)) is not None:
             if isinstance(message, Setup):
@@ -138,6 +151,13 @@ class Runner:
         while True:
             self._send_alive()
             await asyncio.sleep(heartbeat_s)
+
+    async def _tell_progress(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            told = (run.tracker.news(time.monotonic()) for run in self._runs.values())
+            if news := [each for each in told if each is not None]:
+                self._out.send(self._writer, Underway(news))
 
     def _send_alive(self) -> None:
         """Also called while something holds up the loop: the transport sends at once."""

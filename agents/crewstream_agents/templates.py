@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Process
 
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.isolation import fresh_memo
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.registry import InvalidProject, Project, crew_target
 
 if TYPE_CHECKING:
@@ -41,16 +41,15 @@ class Template:
         Raises RunRefused (`task.unknown_type`, `task.unknown_agent`).
         """
         crew = self.copy()
-        task = self._task(crew, task_type)
+        task = self.task(crew, task_type)
         task.context = []
         if agent:
-            task.agent = self._agent(crew, agent)
-        crew.tasks = [task]
-        if crew.process is Process.sequential and task.agent and not task.agent.allow_delegation:
-            crew.agents = [task.agent]
+            task.agent = self.agent(crew, agent)
+        narrow(crew, task)
         return crew
 
-    def _task(self, crew: Crew, task_type: str) -> Task:
+    def task(self, crew: Crew, task_type: str) -> Task:
+        """The task of that name in a copy. Raises RunRefused (`task.unknown_type`)."""
         found = next((task for task in crew.tasks if task.name == task_type), None)
         if found is None:
             known = ", ".join(str(task.name) for task in crew.tasks)
@@ -59,7 +58,8 @@ class Template:
             )
         return found
 
-    def _agent(self, crew: Crew, name: str) -> BaseAgent:
+    def agent(self, crew: Crew, name: str) -> BaseAgent:
+        """The agent of that name in a copy. Raises RunRefused (`task.unknown_agent`)."""
         if name not in self.agents:
             known = ", ".join(self.agents)
             raise RunRefused("task.unknown_agent", f"the crew has no agent {name!r}, but: {known}")
@@ -125,6 +125,13 @@ def build(module: str, name: str) -> Template:
     return Template(crew, agents)
 
 
+def narrow(crew: Crew, task: Task) -> None:
+    """Leave a crew this task only, with the agents that it needs."""
+    crew.tasks = [task]
+    if crew.process is Process.sequential and task.agent and not task.agent.allow_delegation:
+        crew.agents = [task.agent]
+
+
 def _name_of(agent: BaseAgent, maker: Any) -> str:
     """An agent's key in agents.yaml: the method that made it, memoised, returns it again."""
     names = [n for n in getattr(maker, "agents_config", None) or () if hasattr(maker, n)]
@@ -132,12 +139,6 @@ def _name_of(agent: BaseAgent, maker: Any) -> str:
 
 
 def _refuse_what_cannot_run_here(crew: Crew, where: str) -> None:
-    if any(task.human_input for task in crew.tasks):
-        raise RunRefused(
-            "crew.invalid",
-            f"{where}: human_input reads a terminal, and a runner has none; "
-            "ask for approval in the workflow",
-        )
     if crew.memory:
         raise RunRefused(
             "crew.invalid",

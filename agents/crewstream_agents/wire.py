@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import struct
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
 from crewstream_agents.selection import EXPLORE
-from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, JournalPlace, ModelPrice
+from crewstream_agents.spec import (
+    CrewOutcome,
+    CrewTask,
+    Failure,
+    JournalPlace,
+    ModelPrice,
+    Progress,
+)
 
 _LENGTH: Final = struct.Struct(">I")
 
@@ -73,6 +80,14 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """Where the runs are of which there is something new to tell."""
+
+    news: Sequence[Progress]
+    kind: Literal["underway"] = "underway"
+
+
 class Channel(Generic[T]):
     """Messages of one direction: JSON behind a 4-byte length.
 
@@ -108,6 +123,9 @@ def to_runner() -> Channel[ToRunner]:
     return Channel(Annotated[ToRunner, Field(discriminator="kind")])
 
 
-def to_worker() -> Channel[Alive | Ended]:
+ToWorker = Alive | Ended | Underway
+
+
+def to_worker() -> Channel[ToWorker]:
     """The runner's messages."""
-    return Channel(Annotated[Alive | Ended, Field(discriminator="kind")])
+    return Channel(Annotated[ToWorker, Field(discriminator="kind")])

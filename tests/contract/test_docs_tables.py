@@ -18,7 +18,7 @@ from crewstream.runtime import leave
 ROOT = Path(__file__).parents[2]
 STREAMS = ROOT / "streams" / "crewstream"
 CODE = re.compile(
-    r"(after|approval|budget|crew|guardrail|inputs|llm|output|run|runner|task|tool|workflow)\.[a-z_]+"
+    r"(after|approval|budget|crew|guardrail|human|inputs|llm|output|run|runner|task|tool|workflow)\.[a-z_]+"
 )
 
 Rows = Iterable[Iterable[str]]

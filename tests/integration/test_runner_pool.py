@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from crewstream_agents.pool import RunnerPool
-from crewstream_agents.spec import CrewTask, Status
+from crewstream_agents.spec import CrewTask, Progress, Status
 from crewstream_agents.ticket import PoolClosed, PoolLimits
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 SUPPORT = Path(__file__).parents[1] / "samples"
 ENVIRON = {**os.environ, "PYTHONPATH": str(SUPPORT)}
 ASSIGN = "crewsample.model:assign"
+TOLD: list[Progress] = []
 BRISK = PoolLimits(heartbeat_s=0.1, hung_after_s=1.0, stop_grace_s=0.5, drain_s=1.0)
 
 
 @asynccontextmanager
 async def pool_of(runners: int, concurrency: int, limits: PoolLimits) -> AsyncIterator[RunnerPool]:
-    pool = RunnerPool(runners, concurrency, ENVIRON, limits=limits, assign=ASSIGN)
+    pool = RunnerPool(
+        runners, concurrency, ENVIRON, limits=limits, assign=ASSIGN, progress=TOLD.extend
+    )
     await pool.start()
     try:
         yield pool
@@ -90,6 +94,19 @@ async def test_a_run_brings_an_outcome(pool: RunnerPool) -> None:
         "scripted/model",
     )
     assert (outcome.usage.llm_calls, outcome.usage.tool_calls) == (2, 1)
+
+
+async def test_a_run_tells_where_it_is(pool: RunnerPool) -> None:
+    run = asyncio.create_task(pool.run(task("told", sku="A-17", latency_s=1.2)))
+    await until(lambda: any(each.input_tokens for each in TOLD))
+    await run
+
+    told = [each for each in TOLD if each.assignment_id == "told"]
+    # While the model thinks there is nothing new, and what is the same is not told again at once.
+    assert len(told) == len({replace(each, at=told[0].at) for each in told})
+    first, last = told[0], next(each for each in told if each.input_tokens)
+    assert (first.task, first.agent, first.step) == ("quote", "Clerk for Corner", 0)
+    assert (last.model, last.step, last.output_tokens) == ("scripted/model", 1, 5)
 
 
 async def test_runs_of_a_killed_runner_are_started_again(pool: RunnerPool) -> None:

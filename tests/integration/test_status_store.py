@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crewstream.adapters.progress import KEPT_S, LiveStatus, RedisProgress
 from crewstream.adapters.redis import RedisOutcomes, RedisStatus, connect, ping
 from crewstream.embedded.valkey import EmbeddedValkey
 from crewstream.errors import Unreachable
 from crewstream.testing import MemoryOutcomes, MemoryStatus
+from crewstream_agents.spec import Progress
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -47,6 +50,44 @@ async def redis(valkey: str) -> AsyncIterator[Redis]:
     client = connect(valkey)
     yield client
     await client.aclose()
+
+
+async def test_progress_of_runs_stands_with_their_tasks_until_it_is_old(
+    store: RedisStatus, redis: Redis, topic_prefix: str
+) -> None:
+    tasks = [
+        {"task_id": "a", "attempt": 2, "status": "assigned"},
+        {"task_id": "b", "attempt": 1, "status": "assigned"},
+        {"task_id": "c", "attempt": 1, "status": "succeeded"},
+    ]
+    await store.put([("w", {**state("w"), "tasks": tasks})])
+    progress = RedisProgress(redis, topic_prefix)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    progress.tell([Progress("w/a/2", at, agent="Clerk", step=step) for step in (1, 2)])
+    progress.tell([Progress("w/a/1", at, agent="Ghost"), Progress("w/c/1", at, agent="Ghost")])
+    async with asyncio.timeout(10):
+        while not await progress.of(["w/a/2"]):  # noqa: ASYNC110 - it is written by itself, soon
+            await asyncio.sleep(0.01)
+
+    found: Any = await LiveStatus(store, progress).get("w")
+    assert [task["task_id"] for task in found["tasks"] if task.get("progress")] == ["a"]
+    assert (found["tasks"][0]["progress"]["agent"], found["tasks"][0]["progress"]["step"]) == (
+        "Clerk",
+        2,
+    )
+    assert 0 < await redis.ttl(f"{topic_prefix}:status:progress:w/a/2") <= KEPT_S
+    assert await LiveStatus(store, progress).get("nobody") is None
+
+
+async def test_progress_that_cannot_be_written_is_dropped_and_holds_nobody_up() -> None:
+    away = connect("redis://127.0.0.1:9/0")
+    progress = RedisProgress(away, "x")
+    progress.tell([Progress("w/a/1", datetime(2026, 1, 1, tzinfo=UTC))])
+    await asyncio.sleep(0.1)
+    progress.tell([Progress("w/a/1", datetime(2026, 1, 1, tzinfo=UTC))])
+    with pytest.raises(Unreachable):
+        await progress.of(["w/a/1"])
+    await away.aclose()
 
 
 @pytest.fixture

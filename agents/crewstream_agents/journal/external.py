@@ -9,10 +9,10 @@ from typing import Any
 from crewai.utilities.string_utils import sanitize_tool_name
 from typing_extensions import override
 
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.request import digest
 from crewstream_agents.journal.tool import ToolCall, original
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.tools.outcome import NOT_PERFORMED, NotPerformed, calling
 
 

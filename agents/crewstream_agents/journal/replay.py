@@ -15,7 +15,6 @@ from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
 
 from crewstream_agents.cancellation import StopFlag
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import budget, fields
 from crewstream_agents.journal.budget import Charge
 from crewstream_agents.journal.fields import Found
@@ -24,6 +23,7 @@ from crewstream_agents.journal.record import HOST, Record
 from crewstream_agents.journal.result import decode, encode
 from crewstream_agents.journal.store import Refused, Written
 from crewstream_agents.measure import Recorder
+from crewstream_agents.refusal import RunRefused
 from crewstream_agents.spec import BudgetAlert, Call, CrewTask
 
 current: ContextVar[Journal | None] = ContextVar("crewstream_journal", default=None)

@@ -16,9 +16,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import layout
 from crewstream_agents.journal.away import AWAY
+from crewstream_agents.refusal import RunRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from crewstream import topology
 from crewstream.adapters.prometheus import Metrics
@@ -13,6 +14,7 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import ProjectDescribed
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
+from crewstream.domain.grain import CrewShape, shape_of
 from crewstream.domain.plan import Crews, Rules
 from crewstream.errors import Undecodable
 from crewstream.processors.coordinator import Coordinator
@@ -29,18 +31,19 @@ async def run(settings: Settings) -> int:
     """Requests, commands, signals and results -> state, assignments, workflow results."""
     topics, metrics, limits = topics_of(settings), Metrics(), Limits.load(settings.limits)
     crews: dict[str, Crews | None] = dict.fromkeys(topics.projects)
+    shapes: dict[str, Mapping[str, CrewShape]] = {}
     async with avro_of(settings, topics) as avro:
         app = coordinator_app(
             settings.kafka,
             options(settings, topics, "coordinator"),
-            Coordinator(avro.codec, topics, lambda: Rules(crews, limits), metrics),
+            Coordinator(avro.codec, topics, lambda: Rules(crews, limits, shapes=shapes), metrics),
             sources=full_names(topics, topology.COORDINATOR.reads),
             tables=full_names(topics, topology.COORDINATOR.tables),
             timed=full_names(topics, [topology.STATE, topology.SCHEDULE_STATE]),
             prepare=avro.prepare,
             once=full_names(topics, [topology.FINISHED]),
         )
-        catalogue = _catalogue(settings, topics, avro.codec, crews)
+        catalogue = _catalogue(settings, topics, avro.codec, crews, shapes)
         async with probes(settings, "coordinator", app.health, metrics):
             return await _serve(settings, topics, app, catalogue)
 
@@ -58,7 +61,11 @@ async def _serve(
 
 
 def _catalogue(
-    settings: Settings, topics: Topics, avro: Codec, crews: dict[str, Crews | None]
+    settings: Settings,
+    topics: Topics,
+    avro: Codec,
+    crews: dict[str, Crews | None],
+    shapes: dict[str, Mapping[str, CrewShape]],
 ) -> CompactedTopic:
     def announced(key: bytes, value: bytes) -> None:
         try:
@@ -71,6 +78,7 @@ def _catalogue(
                 crew.crew: frozenset(task.task_type for task in crew.tasks)
                 for crew in project.crews
             }
+            shapes[project.project_id] = {crew.crew: shape_of(crew) for crew in project.crews}
 
     name = topics.full(topology.CATALOGUE)
     return CompactedTopic(settings.kafka, name, topics.partitions(name), announced)

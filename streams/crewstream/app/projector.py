@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crewstream import topology
 from crewstream.adapters import web
+from crewstream.adapters.progress import LiveStatus, RedisProgress
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisStatus, connect
 from crewstream.adapters.registry_face import face
@@ -37,7 +38,8 @@ async def run(settings: Settings) -> int:
         fold,
         sink=status,
     )
-    routes, below = web.status_routes(status), {"/registry": face(schemas, topics)}
+    live = LiveStatus(status, RedisProgress(redis, settings.prefix))
+    routes, below = web.status_routes(live), {"/registry": face(schemas, topics)}
     try:
         async with probes(settings, "projector", loop.health, metrics, routes=routes, below=below):
             return await until_told(loop.run())

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pydantic import SecretStr
 
 from crewstream import config, topology
+from crewstream.adapters.progress import RedisProgress
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
 from crewstream.adapters.sender import sender
@@ -60,7 +61,8 @@ async def run(settings: Settings) -> int:
     described, limits = _described(settings, topics), Limits.load(settings.limits)
     redis = connect(settings.redis_url.get_secret_value())
     outcomes = RedisOutcomes(redis, settings.prefix)
-    async with _crew_runs(settings, limits) as runs:
+    progress = RedisProgress(redis, settings.prefix)
+    async with _crew_runs(settings, limits, progress) as runs:
         cancelled = Cancellations(avro, runs, WallClock())
         processor = Worker(
             avro,
@@ -149,7 +151,9 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
 
 
 @asynccontextmanager
-async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRuns]:
+async def _crew_runs(
+    settings: Settings, limits: Limits, progress: RedisProgress
+) -> AsyncIterator[CrewRuns]:
     if settings.worker_runs == "echo":
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
 
@@ -167,6 +171,7 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRu
         journal=JournalPlace(settings.redis_url.get_secret_value(), settings.prefix),
         prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
         explore=settings.selection_explore if settings.selection == "record" else None,
+        progress=progress.tell,
     )
     await pool.start()
     try:
@@ -197,6 +202,9 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                 crew=crew.crew,
                 description=crew.description,
                 agents=tuple(crew.agents),
+                kind=crew.kind,
+                process=crew.process,
+                inputs=tuple(crew.inputs),
                 tasks=tuple(
                     TaskDescribed(
                         task_type=task.task_type,
@@ -204,6 +212,7 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                         expected_output=task.expected_output,
                         agent=task.agent,
                         tools=tuple(task.tools),
+                        depends_on=tuple(task.depends_on),
                         agents=tuple(task.agents),
                     )
                     for task in crew.tasks

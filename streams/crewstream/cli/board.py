@@ -18,7 +18,10 @@ STYLES = {"succeeded": "green", "failed": "red", "assigned": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A workflow, or one of its tasks, as it is now. `seconds`: how long it took, once it ended."""
+    """A workflow, or one of its tasks, as it is now. `seconds`: how long it took, once it ended.
+
+    `doing` is what its run does, while it runs.
+    """
 
     workflow: str
     task: str
@@ -26,6 +29,7 @@ class Row:
     agent: str
     status: str
     seconds: float | None = None
+    doing: str = ""
 
     @property
     def sentence(self) -> str:
@@ -33,7 +37,8 @@ class Row:
         by = f" by {self.agent}" if self.agent else ""
         took = "" if self.seconds is None else f" after {self.seconds:.1f} s"
         place = f"{self.workflow}/{self.task} ({self.project})" if self.task else self.workflow
-        return f"{place}: {self.status}{by}{took}"
+        now = f": {self.doing}" if self.doing else ""
+        return f"{place}: {self.status}{by}{took}{now}"
 
 
 def rows(state: Mapping[str, Any]) -> Sequence[Row]:
@@ -44,15 +49,38 @@ def rows(state: Mapping[str, Any]) -> Sequence[Row]:
     return [own, *(_task(name, task) for task in state["tasks"])]
 
 
+def doing(task: Mapping[str, Any]) -> str:
+    """What the run of a task does now, in words; empty when nothing is known."""
+    progress = task.get("progress")
+    if not progress:
+        return ""
+    tokens = f"{progress['input_tokens']} + {progress['output_tokens']} tokens"
+    told = (progress["task"], progress["tool"] or progress["model"], f"step {progress['step']}")
+    return ", ".join((*filter(None, told), tokens))
+
+
+def asks(task: Mapping[str, Any]) -> str:
+    """What a task asks a person; empty when it asks nothing."""
+    failure = task["failure"]
+    waits = task["status"] == "waiting_approval" and failure is not None
+    return str(failure["message"]) if waits else ""
+
+
 def _task(workflow: str, task: Mapping[str, Any]) -> Row:
     return Row(
         workflow,
         task["task_id"],
         task["project_id"],
-        task["agent"],
+        agent_of(task),
         task["status"],
         _seconds(task["assigned_at"], task["finished_at"]),
+        doing(task),
     )
+
+
+def agent_of(task: Mapping[str, Any]) -> str:
+    """Who works at a task, or has done it."""
+    return str((task.get("progress") or {}).get("agent") or task["agent"])
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:
@@ -82,19 +110,23 @@ class Board:
     def see(self, state: Mapping[str, Any]) -> None:
         """Take a status; in lines, what is new in it is told."""
         workflow_id, now = state["workflow_id"], rows(state)
-        known = {(row.task, row.status) for row in self._seen.get(workflow_id, ())}
+        known = {(row.task, row.status, row.doing) for row in self._seen.get(workflow_id, ())}
         self._seen[workflow_id] = now
         if self._live:
             self._live.update(self._table())
             return
         for row in now:
-            if (row.task, row.status) not in known:
-                self._console.print(row.sentence, markup=False, highlight=False, soft_wrap=True)
+            if (row.task, row.status, row.doing) not in known:
+                self.say(row.sentence)
+
+    def say(self, text: str) -> None:
+        """Text as it is, above the table."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
-        table = Table("workflow", "task", "project", "agent", "status", "s", box=None)
+        table = Table("workflow", "task", "project", "agent", "status", "s", "now", box=None)
         for row in (row for seen in self._seen.values() for row in seen):
             took = "" if row.seconds is None else f"{row.seconds:.1f}"
-            cells = (row.workflow, row.task, row.project, row.agent, row.status, took)
+            cells = (row.workflow, row.task, row.project, row.agent, row.status, took, row.doing)
             table.add_row(*cells, style=STYLES.get(row.status, ""))
         return table

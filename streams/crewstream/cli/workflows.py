@@ -16,12 +16,14 @@ from crewstream.errors import CrewstreamError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from crewstream.client import Client
     from crewstream.config import Settings
     from crewstream.contracts.events import WorkflowFinished
 
 app = typer.Typer()
 PANEL = "Workflows"
 POLL_S = 0.5
+INPUT_WANTED = "human.input_wanted"
 ENDED = {"completed", "partial", "failed", "cancelled", "rejected"}
 
 WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
@@ -65,8 +67,19 @@ def status(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until it has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where a workflow is; exit code 1 when nobody knows it."""
-    shell.run(_status(shell.begin(), workflow_id, follow=follow, as_json=as_json))
+    """Show where a workflow is; exit code 1 when nobody knows it.
+
+    With --follow until it has ended, and the exit code is 0 only when it completed.
+    """
+    settings = shell.begin()
+    if follow:
+        ended = shell.run(_follow(settings, workflow_id, as_json=as_json))
+        raise typer.Exit(ended != "completed")
+    state = shell.run(_known(shell.client(settings), workflow_id))
+    if as_json:
+        shell.write_json(state)
+    else:
+        _show_status(state)
 
 
 @app.command("list", rich_help_panel=PANEL)
@@ -93,15 +106,22 @@ def command(
     *,
     task: Annotated[str, typer.Option(help="The task to approve or reject.")] = "",
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    feedback: Annotated[
+        str, typer.Option(help="With approve: what you say to a crew that asks; empty: it is good.")
+    ] = "",
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Pause, resume, cancel, retry, approve or reject a workflow under way."""
+    if feedback and what is not Command.APPROVE:
+        raise typer.BadParameter(f"--feedback goes with approve; {what.value} takes a --reason")
     settings = shell.begin(tenant=tenant)
 
     async def send() -> str:
         async with shell.client(settings) as client:
-            return await client.command(workflow_id, what.value, task_id=task, reason=reason)
+            return await client.command(
+                workflow_id, what.value, task_id=task, reason=reason, feedback=feedback
+            )
 
     command_id = shell.run(send())
     if as_json:
@@ -164,22 +184,57 @@ async def _submit(
     return finished
 
 
-async def _status(settings: Settings, workflow_id: str, *, follow: bool, as_json: bool) -> None:
-    client = shell.client(settings)
-    version: object = None
-    while True:
-        state = await client.status(workflow_id)
-        if state is None:
-            raise CrewstreamError(
-                f"no workflow {workflow_id!r}; it may not have been accepted yet, or it ended more "
-                "than a week ago"
-            )
-        if state["version"] != version:
-            version = state["version"]
-            _show_status(state, as_json=as_json)
-        if not follow or state["status"] in ENDED:
-            return
-        await asyncio.sleep(POLL_S)
+async def _known(client: Client, workflow_id: str) -> Mapping[str, Any]:
+    state = await client.status(workflow_id)
+    if state is None:
+        raise CrewstreamError(
+            f"no workflow {workflow_id!r}; it may not have been accepted yet, or it ended more "
+            "than a week ago"
+        )
+    return state
+
+
+async def _follow(settings: Settings, workflow_id: str, *, as_json: bool) -> str:
+    """Show a workflow until it has ended; how it did."""
+    from rich.console import Console  # noqa: PLC0415  --help must not wait for it
+
+    from crewstream.cli.board import Board  # noqa: PLC0415
+
+    client, seen = shell.client(settings), dict[str, Any]()
+    with Board(Console(quiet=as_json)) as board:
+        while True:
+            state = await _known(client, workflow_id)
+            if state != seen and as_json:
+                shell.write_json(state)
+            else:
+                board.see(state)
+                for question in _questions(state):
+                    if question not in _questions(seen):
+                        board.say(question)
+            if state["status"] in ENDED:
+                break
+            seen = dict(state)
+            await asyncio.sleep(POLL_S)
+    if not as_json:
+        _show_why(state)
+    return str(state["status"])
+
+
+def _questions(state: Mapping[str, Any]) -> list[str]:
+    """What crews ask, and how to answer."""
+    from crewstream.cli.board import asks  # noqa: PLC0415  --help must not wait for rich
+
+    return [
+        f"{asks(task)}\n({_answer(state['workflow_id'], task)})"
+        for task in state.get("tasks", ())
+        if asks(task)
+    ]
+
+
+def _answer(workflow_id: str, task: Mapping[str, Any]) -> str:
+    crew_asks = task["failure"]["error_type"] == INPUT_WANTED
+    feedback = " --feedback …" if crew_asks else ""
+    return f"crewstream command {workflow_id} approve --task {task['task_id']}{feedback}"
 
 
 def _waits_for(state: Mapping[str, Any]) -> Iterator[str]:
@@ -195,11 +250,8 @@ def _waits_for(state: Mapping[str, Any]) -> Iterator[str]:
         yield "a place in its tenant's limits"
 
 
-def _show_status(state: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        shell.write_json(state)
-        return
-    print(f"{state['workflow_id']}: {state['status']} (version {state['version']})")
+def _show_why(state: Mapping[str, Any]) -> None:
+    """What is wrong with a workflow, or keeps it from starting."""
     for fault in state["faults"]:
         print(f"  {fault['path']}: {fault['message']} ({fault['code']})")
     if failure := state["failure"]:
@@ -208,15 +260,25 @@ def _show_status(state: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"  {state['notice']}")
     for reason in _waits_for(state):
         print(f"  waits for {reason}")
+
+
+def _show_status(state: Mapping[str, Any]) -> None:
+    from crewstream.cli.board import agent_of, asks, doing  # noqa: PLC0415  as above
+
+    print(f"{state['workflow_id']}: {state['status']} (version {state['version']})")
+    _show_why(state)
     rows = [
         (
             task["task_id"],
             task["status"],
             f"{task['attempt']}/{task['max_attempts']}",
             task["project_id"],
-            task["agent"],
-            (task["failure"] or {}).get("message", ""),
+            agent_of(task),
+            doing(task),
+            "" if asks(task) else (task["failure"] or {}).get("message", ""),
         )
         for task in state["tasks"]
     ]
-    shell.write_table(("task", "status", "attempt", "project", "agent", "failure"), rows)
+    shell.write_table(("task", "status", "attempt", "project", "agent", "now", "failure"), rows)
+    for question in _questions(state):
+        print(f"\n{question}")

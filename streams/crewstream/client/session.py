@@ -160,10 +160,14 @@ class Client:
         task_id: str = "",
         reason: str = "",
         issued_by: str = "",
+        feedback: str = "",
     ) -> str:
         """Change the course of a workflow; returns the command's id when the brokers have it safe.
 
             await crews.command("order-4711", "cancel", reason="customer withdrew")
+            await crews.command("order-4711", "approve", task_id="letter", feedback="Shorter.")
+
+        `feedback` goes with approve, to a crew that asks: empty says that its work is good.
 
         Raises TooLarge, Unreachable.
         """
@@ -176,6 +180,7 @@ class Client:
             reason=reason,
             issued_by=issued_by,
             issued_at=datetime.now(UTC),
+            feedback=feedback,
         )
         await self._send(self._topics.full(COMMANDS), event, event.command_id, row=workflow_id)
         return event.command_id

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crewstream.contracts.events import (
     Candidate,
+    CrewOutput,
     Delegation,
     Failure,
     Measured,
@@ -18,12 +20,13 @@ from crewstream.contracts.events import (
     Selection,
     TaskAssigned,
     TaskFinished,
+    TaskOutput,
     ToolFailure,
     Usage,
 )
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.record import trusted
-from crewstream.domain.outputs import measurement_id, trace_id
+from crewstream.domain.outputs import measurement_id, token_usage, trace_id
 from crewstream_agents import spec
 
 NO_LIMIT_S = 7 * 24 * 3600.0
@@ -55,7 +58,15 @@ def crew_task(
         agent=task.agent,
         inputs=inputs,
         upstream=[
-            spec.Upstream(one.task_id, one.status, one.output, one.output_json)
+            spec.Upstream(
+                one.task_id,
+                one.status,
+                one.output,
+                one.output_json,
+                raw=one.raw,
+                task_type=one.task_type,
+                context=one.context,
+            )
             for one in task.upstream
         ],
         deadline_s=left_s(task, at),
@@ -64,6 +75,8 @@ def crew_task(
         accounts=list(accounts(task, limits)),
         standings=standings or {},
         agent_limits={name: each.max_tasks or 0 for name, each in of_agents.items()},
+        part_of=task.part_of,
+        answers=task.answers,
     )
 
 
@@ -126,6 +139,7 @@ def finished(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Task
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
         worker=worker,
+        crew_output=_crew_output(outcome),
     )
 
 
@@ -315,6 +329,45 @@ def _failure(failure: spec.Failure) -> Failure:
         message=failure.message,
         retryable=failure.retryable,
         retry_after_s=failure.retry_after_s,
+    )
+
+
+def smaller(outcome: spec.CrewOutcome) -> Iterator[spec.CrewOutcome]:
+    """Outcomes with the same output, each with less beside it: what is said twice goes first.
+
+    What the last agent said stays longest, for it is the context of the crew's other tasks.
+    """
+    output = outcome.crew_output
+    if output is None:
+        return
+    if output.tasks_output:
+        yield replace(outcome, crew_output=replace(output, tasks_output=()))
+    if output.json_dict or output.pydantic:
+        yield replace(outcome, crew_output=spec.CrewOutput(output.raw))
+    yield replace(outcome, crew_output=None)
+
+
+def _crew_output(outcome: spec.CrewOutcome) -> CrewOutput | None:
+    output = outcome.crew_output
+    if output is None:
+        return None
+    return trusted(CrewOutput)(
+        raw=output.raw,
+        json_dict=output.json_dict,
+        pydantic=output.pydantic,
+        tasks_output=tuple(
+            trusted(TaskOutput)(
+                name=one.name,
+                description=one.description,
+                agent=one.agent,
+                raw=one.raw,
+                json_dict=one.json_dict,
+                pydantic=one.pydantic,
+                output_format=one.output_format,
+            )
+            for one in output.tasks_output
+        ),
+        token_usage=token_usage(_usage(outcome.usage)),
     )
 
 

@@ -16,10 +16,12 @@ from crewstream.contracts.events import (
     WorkflowStatus,
 )
 from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS
-from crewstream.domain.task import granted
+from crewstream.domain.task import granted, is_asking
 from crewstream.domain.workflow import advance, end, find_task, settle, stamp
 
 REMEMBERED_COMMANDS = 32
+MOST_FEEDBACK = 4_000
+"""Characters of one answer to a crew."""
 
 
 def command(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
@@ -43,12 +45,22 @@ def _refusal(state: WorkflowState, asked: WorkflowCommanded) -> str:
         task = find_task(state, asked.task_id)
         if task is None:
             return f"there is no task {asked.task_id!r}"
-        waiting = task.status == TaskStatus.WAITING_APPROVAL
-        return "" if waiting else f"task {task.task_id!r} is {task.status}, not waiting for it"
+        if task.status != TaskStatus.WAITING_APPROVAL:
+            return f"task {task.task_id!r} is {task.status}, not waiting for it"
+        return _feedback_refusal(task, asked.feedback)
     wanted = _SENSIBLE.get(asked.command)
     if wanted is None:
         return "the command is not known"
     return "" if state.status in wanted else f"the workflow is {state.status}"
+
+
+def _feedback_refusal(task: TaskState, feedback: str) -> str:
+    """Why what a person says cannot be taken; it is kept in the row, which stays small."""
+    if feedback and not is_asking(task):
+        return f"task {task.task_id!r} waits to be allowed, and asks for no feedback"
+    if len(feedback) > MOST_FEEDBACK:
+        return f"feedback of {len(feedback)} characters; at most {MOST_FEEDBACK} are taken"
+    return ""
 
 
 _SENSIBLE: dict[Command, frozenset[WorkflowStatus]] = {
@@ -106,7 +118,7 @@ def _retry(state: WorkflowState, _asked: WorkflowCommanded, at: datetime) -> Wor
 
 
 def _approve(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:
-    return advance(state, at, [granted(task) for task in _named(state, asked)])
+    return advance(state, at, [granted(task, asked.feedback) for task in _named(state, asked)])
 
 
 def _reject(state: WorkflowState, asked: WorkflowCommanded, at: datetime) -> WorkflowState:

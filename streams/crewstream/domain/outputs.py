@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from crewstream.contracts.events import (
+    CrewOutput,
     Failure,
     Measured,
     MeasuredStatus,
@@ -22,7 +23,8 @@ from crewstream.contracts.events import (
     TaskRequest,
     TaskState,
     TaskStatus,
-    UpstreamOutput,
+    TokenUsage,
+    Usage,
     WorkflowFinished,
     WorkflowRequested,
     WorkflowSignalled,
@@ -30,7 +32,7 @@ from crewstream.contracts.events import (
     WorkflowStatus,
 )
 from crewstream.contracts.record import trusted
-from crewstream.domain import references
+from crewstream.domain import references, upstream
 from crewstream.domain.policy import assignment_id
 from crewstream.domain.workflow import missing
 
@@ -56,14 +58,12 @@ def measurement_id(*what: object) -> str:
 def assigned(
     state: WorkflowState,
     task: TaskState,
-    asked: TaskRequest,
+    request: WorkflowRequested,
     results: Mapping[str, TaskFinished],
     inputs: str,
 ) -> TaskAssigned:
-    """The assignment of a task's present attempt.
-
-    `asked` is the task in the request, `results` holds those of its dependencies.
-    """
+    """The assignment of a task's present attempt; `results` holds those of its dependencies."""
+    asked = requested(request, task.task_id)
     return trusted(TaskAssigned)(
         assignment_id=assignment_id(state.workflow_id, task.task_id, task.attempt),
         workflow_id=state.workflow_id,
@@ -80,7 +80,7 @@ def assigned(
         keywords=asked.keywords,
         priority=state.priority,
         inputs=inputs,
-        upstream=_upstream(state, task.depends_on, results),
+        upstream=upstream.brought(state, request, task, results),
         assigned_at=task.assigned_at or state.updated_at,
         deadline_at=task.due_at,
         traceparent=state.traceparent,
@@ -93,6 +93,8 @@ def assigned(
         concurrency_key=task.concurrency_key and f"{task.project_id}/{task.concurrency_key}",
         max_tokens=state.max_tokens,
         max_cost_usd=state.max_cost_usd,
+        part_of=asked.part_of,
+        answers=task.answers,
     )
 
 
@@ -166,14 +168,16 @@ def unsendable(event: TaskAssigned, error_type: str, message: str) -> TaskFinish
     )
 
 
-def without_outputs(event: WorkflowFinished, why: str) -> WorkflowFinished:
-    """The result of a workflow whose outputs together are too large for one record."""
+def smaller(event: WorkflowFinished, why: str) -> Iterator[WorkflowFinished]:
+    """Results of a workflow whose outputs are too large for one record, each smaller.
+
+    First without what is said twice, CrewAI's own form of each output; then without outputs.
+    """
+    tasks = tuple(task.changed({"crew_output": None}) for task in event.tasks)
+    yield event.changed({"tasks": tasks})
     left_out = f"(left out: {why}; it stands in task.results for 7 days)"
-    tasks = (
-        task.model_copy(update={"output": left_out, "output_json": None, "delegations": ()})
-        for task in event.tasks
-    )
-    return event.model_copy(update={"tasks": tuple(tasks)})
+    bare: dict[str, object] = {"output": left_out, "output_json": None, "delegations": ()}
+    yield event.changed({"tasks": tuple(task.changed(bare) for task in tasks)})
 
 
 def measured(state: WorkflowState) -> Measured:
@@ -227,21 +231,6 @@ def laid_over(below: str, above: str) -> str:
     return json.dumps({**json.loads(below), **json.loads(above)})
 
 
-def _upstream(
-    state: WorkflowState, depends_on: Sequence[str], results: Mapping[str, TaskFinished]
-) -> tuple[UpstreamOutput, ...]:
-    status = {task.task_id: task.status for task in state.tasks}
-    return tuple(
-        UpstreamOutput(
-            task_id=name,
-            status=status[name],
-            output=results[name].output if name in results else "",
-            output_json=results[name].output_json if name in results else None,
-        )
-        for name in depends_on
-    )
-
-
 def _outcome(task: TaskState, result: TaskFinished | None) -> TaskOutcome:
     outcome = trusted(TaskOutcome)(
         task_id=task.task_id,
@@ -263,11 +252,30 @@ def _outcome(task: TaskState, result: TaskFinished | None) -> TaskOutcome:
             "offline": result.offline,
             "output": result.output,
             "output_json": result.output_json,
-            "tool_failures": result.tool_failures,
+            "crew_output": _crew_output(task, result),
             "selections": result.selections,
             "delegations": result.delegations,
+            "tool_failures": result.tool_failures,
             "started_at": result.started_at,
         }
+    )
+
+
+def _crew_output(task: TaskState, result: TaskFinished) -> CrewOutput | None:
+    """As CrewAI would tell of it, with what all attempts have used."""
+    if result.crew_output is None:
+        return None
+    return result.crew_output.changed({"token_usage": token_usage(task.usage)})
+
+
+def token_usage(usage: Usage) -> TokenUsage:
+    """What was used, in CrewAI's names; each call counts once."""
+    return trusted(TokenUsage)(
+        total_tokens=usage.input_tokens + usage.output_tokens,
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        cached_prompt_tokens=usage.cached_tokens,
+        successful_requests=usage.llm_calls,
     )
 
 

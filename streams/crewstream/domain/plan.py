@@ -17,7 +17,7 @@ from crewstream.contracts.events import (
 )
 from crewstream.contracts.limits import NO_LIMITS, Limits
 from crewstream.contracts.record import trusted
-from crewstream.domain import gates
+from crewstream.domain import gates, grain
 from crewstream.domain.input_faults import input_faults, reference_faults
 from crewstream.domain.names import MOST_NAME, MOST_S, TASK_ID, WORKFLOW_ID
 from crewstream.domain.policy import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
@@ -34,10 +34,11 @@ class Rules:
     """What a request is held against.
 
     `projects` maps each project to its crews, or to None while no worker has announced them:
-    then the request is taken, and waits for one.
+    then the request is taken, and waits for one. `shapes` has how crews can be cut.
     """
 
     projects: Mapping[str, Crews | None] = field(default_factory=dict)
+    shapes: grain.Shapes = field(default_factory=dict, kw_only=True)
     limits: Limits = NO_LIMITS
     max_tasks: int = 1000
     max_inputs_bytes: int = 1024 * 1024
@@ -53,6 +54,12 @@ def faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> tupl
             break
         found.append(fault)
     return tuple(found)
+
+
+def cut(request: WorkflowRequested, rules: Rules) -> WorkflowRequested:
+    """A request without faults, with crews cut into tasks where it asks for that."""
+    before = [_dependencies(request, number) for number in range(len(request.tasks))]
+    return grain.cut(request, rules.shapes, before)
 
 
 def tasks_of(request: WorkflowRequested) -> tuple[TaskState, ...]:
@@ -159,6 +166,7 @@ def _all_faults(request: WorkflowRequested, rules: Rules, topic_project: str) ->
     for number, task in enumerate(request.tasks):
         yield from _task_faults(task, f"tasks[{number}]", request, rules)
     yield from _graph_faults(request)
+    yield from grain.faults(request, rules.shapes, rules.max_tasks)
     yield from reference_faults(request, lambda: _ancestors(request))
 
 

@@ -25,6 +25,8 @@ NOBODY_ANSWERED = Failure(
 )
 UNKNOWN_OUTCOME = "tool.unknown_outcome"
 """An external call was begun, and nobody knows whether it was done: a person decides."""
+INPUT_WANTED = "human.input_wanted"
+"""A crew asks a person: it has not failed, and goes on once it is answered."""
 
 # After these the same answers would only lead to the same end: the next attempt asks anew.
 _SPOILT = frozenset(

@@ -28,6 +28,8 @@ def released(task: TaskState, at: datetime) -> TaskState:
         "status": TaskStatus.ASSIGNED,
         "attempt": task.attempt + 1,
         "journal_attempt": (task.journal_attempt or task.attempt) if goes_on else 0,
+        # What was said about one draft is no answer to another one.
+        "answers": task.answers if goes_on else (),
         "assigned_at": at,
         "finished_at": None,
         "due_at": at + timedelta(seconds=task.timeout_s),
@@ -47,6 +49,8 @@ def failed(workflow_id: str, task: TaskState, failure: Failure, at: datetime) ->
     """The task when an attempt failed: tried again later, waiting for a person, or over."""
     if failure.error_type == policy.UNKNOWN_OUTCOME:
         return _ask(task, at).changed({"failure": failure, "repeat_unknown": False})
+    if failure.error_type == policy.INPUT_WANTED:
+        return _ask(task, at).changed({"failure": failure})
     if not policy.may_retry(task, failure):
         ended = {"status": TaskStatus.FAILED, "finished_at": at, "failure": failure, "due_at": None}
         return task.changed(ended)
@@ -87,9 +91,21 @@ def is_doubtful(task: TaskState) -> bool:
     return task.failure is not None and task.failure.error_type == policy.UNKNOWN_OUTCOME
 
 
-def granted(task: TaskState) -> TaskState:
-    """The task when a person allows it: to run, or to repeat the call of unknown outcome."""
+def is_asking(task: TaskState) -> bool:
+    """Whether it waits because its crew asks a person something."""
+    return task.failure is not None and task.failure.error_type == policy.INPUT_WANTED
+
+
+def granted(task: TaskState, feedback: str = "") -> TaskState:
+    """The task when a person allows it: to run, to repeat the call of unknown outcome, to go on.
+
+    `feedback` is the answer to a crew that asks; empty: the person is content.
+    """
     allowed: dict[str, object] = {"status": TaskStatus.PENDING, "due_at": None}
+    if is_asking(task):
+        # The attempt that asked has not failed, so it is none of those that may.
+        answered = {"answers": (*task.answers, feedback), "max_attempts": task.max_attempts + 1}
+        return task.changed({**allowed, **answered})
     if is_doubtful(task):
         most = max(task.max_attempts, task.attempt + 1)
         return task.changed({**allowed, "repeat_unknown": True, "max_attempts": most})

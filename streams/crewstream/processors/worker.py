@@ -12,7 +12,7 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
-from crewstream.domain import attempts, telling
+from crewstream.domain import attempts, policy, telling
 from crewstream.errors import Invalid, NotNow, Transient, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
@@ -122,6 +122,10 @@ class Worker:
         except Invalid as error:  # such as half of a surrogate pair, which has no UTF-8
             outcome = _without_output(outcome, "output.invalid", str(error))
             result = self._codec.encode(attempts.finished(task, outcome, self._name))
+        for less in attempts.smaller(outcome):
+            if len(result) <= MOST_RESULT_BYTES:
+                break
+            outcome, result = less, self._codec.encode(attempts.finished(task, less, self._name))
         if len(result) > MOST_RESULT_BYTES:
             size = f"the result is {len(result)} bytes, at most {MOST_RESULT_BYTES} travel"
             outcome = _without_output(outcome, "output.too_large", f"{size}: return a reference")
@@ -165,7 +169,8 @@ def _journaled(task: TaskAssigned, outcome: spec.CrewOutcome) -> Journaled:
 
 
 def _tell(outcome: spec.CrewOutcome) -> None:
-    level = logging.DEBUG if outcome.failure is None else logging.WARNING
+    asks = outcome.failure is not None and outcome.failure.error_type == policy.INPUT_WANTED
+    level = logging.DEBUG if outcome.failure is None or asks else logging.WARNING
     if not _log.isEnabledFor(level):
         return
     ran, usage = outcome.finished_at - outcome.started_at, outcome.usage
@@ -192,6 +197,7 @@ def _without_output(outcome: spec.CrewOutcome, error_type: str, why: str) -> spe
         failure=spec.Failure(error_type, _plain(why)),
         tool_failures=(),
         delegations=(),
+        crew_output=None,
     )
 
 

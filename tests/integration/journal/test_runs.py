@@ -14,13 +14,15 @@ from crewsample import PROJECT
 from crewsample.model import Choice, ScriptedModel
 from crewsample.model import assign as scripted
 
+from crewstream_agents.executor import EXECUTOR_SETTING
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.measure import Recorder
 from crewstream_agents.registry import Project
 from crewstream_agents.run import Run
-from crewstream_agents.spec import Account, CrewTask, ModelPrice, Operation, Status
+from crewstream_agents.spec import Account, CrewOutcome, CrewTask, ModelPrice, Operation, Status
 from crewstream_agents.templates import Templates
+from support.crews import Drafts, RealRuns, reviewed
 from support.journal_bench import Bench, new_task
 
 pytestmark = [
@@ -60,6 +62,41 @@ async def execute(bench: Bench, task: CrewTask, project: Project = PROJECT) -> A
     prices = {"scripted/model": ModelPrice(Decimal(1), Decimal(2))}
     run = Run(task, bench.redises, recorder=Recorder(prices=prices))
     return await run.execute(Templates({"sample": project}), paid, {})
+
+
+@pytest.mark.parametrize("executor", ["lean", "stock"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_run_that_asks_goes_on_with_the_answers_from_what_it_has_paid(
+    bench: Bench, executor: str, *, at_once: bool
+) -> None:
+    asked = list[str]()
+    runs = RealRuns(
+        lambda: reviewed(at_once=at_once),
+        lambda role: Drafts(model=f"scripted/{role}"),
+        {EXECUTOR_SETTING: executor},
+        asked=asked,
+        redises=bench.redises,
+    )
+    outcomes, answers = list[CrewOutcome](), list[str]()
+    while not outcomes or outcomes[-1].failure is not None:
+        task = replace(new_task(), journal="w/t/1", project_id="bizoholic", answers=tuple(answers))
+        again = [await runs.run(task) for _ in range(2 if not at_once else 1)]
+        assert len({each.output for each in again}) == 1  # whoever takes it up asks the same
+        outcomes.append(again[0])
+        failure = outcomes[-1].failure
+        if failure is not None:
+            assert failure.error_type == "human.input_wanted"
+            answers.append("Again." if failure.message.endswith("draft 1") else "")
+
+    last = outcomes[-1].crew_output
+    assert last is not None
+    names = ["Left", "Right"] if at_once else ["Write"]
+    assert [each.raw for each in last.tasks_output] == [
+        *(f"scripted/{name} draft 2" for name in names),
+        "scripted/Edit draft 1",
+    ]
+    if not at_once:  # of calls at once, one may have been under way when another one asked
+        assert len(asked) == len(set(asked)) == 3
 
 
 async def test_an_outcome_tells_each_call_with_its_price(bench: Bench) -> None:

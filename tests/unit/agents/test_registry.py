@@ -50,6 +50,32 @@ def test_finds_installed_projects() -> None:
     assert projects()["sample"] == SAMPLE
 
 
+def test_tasks_follow_one_another_as_crewai_runs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = """
+    a: {agent: x}
+    b: {agent: x, async_execution: true}
+    c: {agent: x, async_execution: true}
+    d: {agent: x}
+    e: {agent: x, context: [b, a]}
+    f: {agent: x, async_execution: true}
+    """
+    project = crew_folder(tmp_path, agents="x: {role: X}", tasks=tasks)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    (crew,) = describe(project).crews
+
+    assert {task.task_type: list(task.depends_on) for task in crew.tasks} == {
+        "a": [],
+        "b": ["a"],
+        "c": ["a"],
+        "d": ["a", "b", "c"],
+        "e": ["b", "a"],
+        "f": ["a", "b", "c", "d", "e"],
+    }
+
+
 def test_describes_a_crew_from_its_yaml() -> None:
     (crew,) = describe(SAMPLE).crews
 

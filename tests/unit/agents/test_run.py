@@ -17,6 +17,7 @@ from crewsample.model import Choice, ScriptedModel, assign
 from crewstream_agents import templates as templates_module
 from crewstream_agents.failures import NO_OUTPUT, RunRefused
 from crewstream_agents.isolation import isolate
+from crewstream_agents.progress import REPEAT_S
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Operation, Status, ToolFailure, Upstream
 from crewstream_agents.templates import Templates
@@ -98,6 +99,40 @@ async def test_one_task_is_run_by_its_agent() -> None:
     ]
     assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (20, 10)
     assert (outcome.usage.llm_calls, outcome.usage.tool_calls) == (2, 1)
+
+
+async def test_a_whole_crew_tells_of_each_task_in_crewais_names() -> None:
+    outcome = await execute(replace(QUOTE, task_type=""))
+
+    assert outcome.crew_output is not None
+    assert outcome.crew_output.raw == outcome.output
+    told = [(each.name, each.agent, each.raw) for each in outcome.crew_output.tasks_output]
+    assert told == [
+        ("quote", "Clerk for Corner", "A-17=120"),
+        ("offer", "Writer", outcome.crew_output.raw),
+    ]
+
+
+async def test_where_a_run_is_can_be_followed() -> None:
+    run = Run(QUOTE)
+    first = run.tracker.news(0.0)
+    assert first is not None
+    assert (first.step, first.agent) == (0, "")
+    assert run.tracker.news(REPEAT_S - 1) is None
+
+    await run.execute(Templates({"sample": PROJECT}), assign, {})
+
+    last = run.tracker.news(1.0)
+    assert last is not None
+    assert (last.task, last.agent, last.model, last.tool) == (
+        "quote",
+        "Clerk for Corner",
+        "scripted/model",
+        "",
+    )
+    assert (last.step, last.input_tokens, last.output_tokens) == (2, 20, 10)
+    assert run.tracker.news(REPEAT_S) is None
+    assert run.tracker.news(REPEAT_S + 1) == last  # again, for who has forgotten it
 
 
 async def test_an_empty_task_type_is_the_whole_crew() -> None:
@@ -256,24 +291,18 @@ def test_a_crew_that_cannot_be_built_says_why() -> None:
         templates_module.build("crewsample.crew", "Nope")
 
 
-@pytest.mark.parametrize("fault", ["human_input", "memory"])
-def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Maker:
         """Stands where a @CrewBase class would."""
 
         def crew(self) -> Crew:
             agent = Agent(role="r", goal="g", backstory="b", llm=ScriptedModel(model="scripted/x"))
-            task = Task(
-                description="d",
-                expected_output="e",
-                agent=agent,
-                human_input=fault == "human_input",
-            )
+            task = Task(description="d", expected_output="e", agent=agent)
             built = Crew(agents=[agent], tasks=[task])
-            built.memory = fault == "memory"
+            built.memory = True
             return built
 
     monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
 
-    with pytest.raises(RunRefused, match=fault):
+    with pytest.raises(RunRefused, match="memory"):
         templates_module.build("crewsample.crew", "QuotesCrew")

@@ -16,18 +16,30 @@ from crewstream_agents.spec import (
     Call,
     Candidate,
     CrewOutcome,
+    CrewOutput,
     CrewTask,
     Delegation,
     Failure,
     JournalPlace,
     ModelPrice,
     Operation,
+    Progress,
     Selection,
     Status,
+    TaskOutput,
     Upstream,
     Usage,
 )
-from crewstream_agents.wire import Alive, Cancel, Ended, Setup, Start, to_runner, to_worker
+from crewstream_agents.wire import (
+    Alive,
+    Cancel,
+    Ended,
+    Setup,
+    Start,
+    Underway,
+    to_runner,
+    to_worker,
+)
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TASK = CrewTask(
@@ -36,9 +48,10 @@ TASK = CrewTask(
     upstream=[Upstream("u", "ok")],
     journal="w/t/1",
     accounts=[Account("workflow:w", max_tokens=7, max_cost_usd=Decimal("0.1"))],
-    answers=[],
     standings={"k/a": Candidate("a", 0.8, 12, 0.1)},
     agent_limits={"a": 2},
+    part_of="t",
+    answers=["Shorter."],
 )
 OUTCOME = CrewOutcome(
     assignment_id="w/t/1",
@@ -55,6 +68,7 @@ OUTCOME = CrewOutcome(
     attributes={"agent_name": "a"},
     epoch=2,
     covered=3,
+    crew_output=CrewOutput("said", pydantic="{}", tasks_output=[TaskOutput("n", "d", "a", "said")]),
 )
 
 
@@ -81,6 +95,13 @@ async def test_outcomes_arrive_as_they_were_sent() -> None:
     channel = to_worker()
 
     assert await channel.receive(reader_of(channel.encode(Ended(OUTCOME)))) == Ended(OUTCOME)
+
+
+async def test_progress_arrives_as_it_was_sent() -> None:
+    channel = to_worker()
+    news = Underway([Progress("w/t/1", NOW, agent="a", step=2)])
+
+    assert await channel.receive(reader_of(channel.encode(news))) == news
 
 
 async def test_messages_are_told_apart_however_they_are_cut() -> None:

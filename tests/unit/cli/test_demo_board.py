@@ -53,5 +53,26 @@ def test_each_transition_is_one_line_and_told_once() -> None:
     ]
 
 
+def test_what_a_run_does_is_told_when_it_changes() -> None:
+    def doing(step: int) -> dict[str, Any]:
+        state = status("running", "assigned")
+        state["tasks"][0]["progress"] = {
+            "task": "write",
+            "agent": "Writer",
+            "tool": "" if step == 1 else "look_up",
+            "model": "gpt-4o",
+            "step": step,
+            "input_tokens": 10 * step,
+            "output_tokens": 5,
+        }
+        return state
+
+    assert shown(doing(1), doing(1), doing(2)) == [
+        "campaign: running",
+        "campaign/task-1 (bizoholic): assigned by Writer: write, gpt-4o, step 1, 10 + 5 tokens",
+        "campaign/task-1 (bizoholic): assigned by Writer: write, look_up, step 2, 20 + 5 tokens",
+    ]
+
+
 def test_the_end_of_a_workflow_says_how_long_it_took() -> None:
     assert shown(status("completed", ended=ENDED)) == ["campaign: completed after 2.5 s"]

@@ -1,4 +1,4 @@
-"""What other services import stays light."""
+"""What other services import stays light, and so do our own processes."""
 
 from __future__ import annotations
 

@@ -61,13 +61,14 @@ def requests(draw: st.DrawFn) -> WorkflowRequested:
 # What becomes of an attempt, as a function of its name: replays agree on it.
 fates = st.dictionaries(
     st.tuples(st.integers(0, 5), st.integers(1, 3)),
-    st.sampled_from(["ok", "fatal", "again"]),
+    st.sampled_from(["ok", "fatal", "again", "asks"]),
     max_size=18,
 )
 
 
 def result(task: TaskState, fate: str) -> TaskFinished:
-    failure = Failure(error_type="test.failed", retryable=fate == "again")
+    kind = policy.INPUT_WANTED if fate == "asks" else "test.failed"
+    failure = Failure(error_type=kind, retryable=fate == "again")
     return TaskFinished(
         assignment_id=policy.assignment_id("w", task.task_id, task.attempt),
         workflow_id="w",
@@ -128,12 +129,31 @@ class Run:
                 event = self.open.pop(chance.randrange(len(self.open)))
                 done.append(event)
                 self.apply(event)
-            else:
+            elif not self.answer(chance, repeat=repeat):
                 assert any(t.status == TaskStatus.WAITING_RETRY for t in self.state.tasks)
                 self.apply(None)
             if repeat and done:
                 self.apply(chance.choice(done))
         return self.state
+
+    def answer(self, chance: random.Random, *, repeat: bool) -> bool:
+        """Let a person answer a task that asks; whether there is one."""
+        asking = [t for t in self.state.tasks if t.status == TaskStatus.WAITING_APPROVAL]
+        if not asking:
+            return False
+        task = chance.choice(asking)
+        name = f"{task.task_id}/{task.attempt}"
+        asked = WorkflowCommanded(
+            command_id=name, workflow_id="w", command=Command.APPROVE, task_id=task.task_id,
+            feedback=f"to {name}", issued_at=AT,
+        )  # fmt: skip
+        for _ in range(1 + repeat):
+            before, self.state = self.state, commands.command(self.state, asked, self.at)
+            self.follow(before)
+        answered = workflow.find_task(self.state, task.task_id)
+        assert answered is not None
+        assert answered.answers == (*task.answers, f"to {name}")
+        return True
 
 
 @given(requests(), fates, st.randoms(use_true_random=False))
@@ -315,7 +335,7 @@ def test_a_new_attempt_goes_on_from_what_was_paid_unless_the_answers_were_the_fa
     )  # fmt: skip
     state, found = workflow.accept(request, (), AT, "", ""), []
     for attempt in (1, 2, 3):
-        assigned = outputs.assigned(state, state.tasks[0], request.tasks[0], {}, "{}")
+        assigned = outputs.assigned(state, state.tasks[0], request, {}, "{}")
         found.append(assigned.journal)
         failure = Failure(error_type=error_type, retryable=True)
         result = TaskFinished.model_validate(

@@ -21,8 +21,7 @@ from crewstream.contracts.events import (
     WorkflowWatched,
 )
 from crewstream.contracts.topics import Topics
-from crewstream.domain import gates, outputs, policy
-from crewstream.errors import TooLarge
+from crewstream.domain import gates, policy
 from crewstream.ports import Rows
 from crewstream.processors.coordinator.outbox import Outbox, told
 from crewstream.records import Inbound, Outbound
@@ -113,10 +112,7 @@ class Dependencies:
         self, state: WorkflowState, finished: WorkflowFinished, watcher: Watcher
     ) -> Outbound:
         kind, status = Signal.DEPENDENCY_RESOLVED, str(state.status)
-        try:
-            result = self._outbox.encoded(finished)
-        except TooLarge as error:
-            result = self._outbox.encoded(outputs.without_outputs(finished, str(error)))
+        _, result = self._outbox.fitted(finished)
         return self._tell(kind, watcher.workflow_id, state, status=status, result=result)
 
     def _tell(self, kind: Signal, to: str, state: WorkflowState, **more: object) -> Outbound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +29,9 @@ from crewstream.records import Inbound, Outbound
 SOURCE = "crewstream/coordinator"
 # Topics take 8 MiB; headers and framing need some of it.
 MOST_RECORD_BYTES = 8 * 1024 * 1024 - 64 * 1024
-Emitted = TaskAssigned | TaskCancelled | TaskFinished | WorkflowFinished | Measured
+Emitted = (
+    TaskAssigned | TaskCancelled | TaskFinished | WorkflowFinished | WorkflowRequested | Measured
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,18 @@ class Outbox:
         self._signals = topics.full(topology.SIGNALS)
 
     def event(
-        self, topic: str, event: Emitted, name: str, state: WorkflowState, basis: Basis
+        self,
+        topic: str,
+        event: Emitted,
+        name: str,
+        state: WorkflowState,
+        basis: Basis,
+        *,
+        value: bytes | None = None,
     ) -> Outbound:
         """An event about a workflow, under an id that is a function of its cause.
 
-        Raises TooLarge.
+        `value` are its bytes when there are any yet. Raises TooLarge.
         """
         key, partition = state.workflow_id, None
         if isinstance(event, TaskAssigned):  # the tasks of a workflow spread over the workers
@@ -66,7 +76,7 @@ class Outbox:
             partition = self._of_key(topic, event)
         kind = type(event).__name__
         headers = telling.headers(state, kind, name=name, source=SOURCE, cause=basis.cause)
-        return Outbound(topic, key.encode(), self.encoded(event), headers, partition)
+        return Outbound(topic, key.encode(), value or self.encoded(event), headers, partition)
 
     def signal(self, signal: WorkflowSignalled, cause: str = "") -> Outbound:
         """A signal to the row of its `workflow_id`."""
@@ -86,6 +96,17 @@ class Outbox:
     def fired(self, row: str, due: datetime) -> Outbound:
         """The signal that a row's timer was due."""
         return self.signal(outputs.fired(row, due))
+
+    def fitted(self, finished: WorkflowFinished) -> tuple[WorkflowFinished, bytes]:
+        """A result with less in it where it is too large, and its bytes. Raises TooLarge."""
+        try:
+            return finished, self.encoded(finished)
+        except TooLarge as error:
+            too_large = error
+        for less in outputs.smaller(finished, str(too_large)):
+            with suppress(TooLarge):
+                return less, self.encoded(less)
+        raise too_large
 
     def encoded(self, event: Emitted) -> bytes:
         """An event as bytes. Raises TooLarge."""

@@ -14,7 +14,7 @@ from crewstream.contracts.events import (
     WorkflowState,
 )
 from crewstream.contracts.topics import Topics
-from crewstream.domain import outputs, references
+from crewstream.domain import grain, outputs, references, upstream
 from crewstream.ports import Rows
 from crewstream.records import Outbound
 
@@ -58,7 +58,12 @@ class Payloads:
         return None if value is None else self._codec.decode(value, WorkflowFinished)
 
     def filled(
-        self, inputs: str, state: WorkflowState, rows: Rows, new: TaskFinished | None
+        self,
+        inputs: str,
+        state: WorkflowState,
+        request: WorkflowRequested,
+        rows: Rows,
+        new: TaskFinished | None,
     ) -> str:
         """Inputs with outputs in place of references.
 
@@ -69,7 +74,8 @@ class Payloads:
             if reference.workflow:
                 other = self.awaited(state, reference.workflow, rows)
                 return None if other is None else outputs.document(other, reference.task)
-            result = self.results(state, [reference.task], rows, new).get(reference.task)
+            names = grain.parts_of(request, reference.task)
+            result = upstream.outcome([*self.results(state, names, rows, new).values()])
             if result is None:
                 return None
             return references.document(result.status, result.output, result.output_json)

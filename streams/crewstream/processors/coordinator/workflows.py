@@ -24,9 +24,9 @@ from crewstream.contracts.events import (
 )
 from crewstream.contracts.recent import Recent
 from crewstream.contracts.topics import Topics
-from crewstream.domain import commands, outputs, policy, references, steps, telling, workflow
+from crewstream.domain import commands, grain, outputs, policy, references, steps, telling, workflow
 from crewstream.domain.names import MOST_NAME
-from crewstream.domain.plan import Rules, content_digest, faults, shortened
+from crewstream.domain.plan import Rules, content_digest, cut, faults, shortened
 from crewstream.errors import Conflict, Invalid, TooLarge, UnknownWorkflow
 from crewstream.meters import Meter
 from crewstream.ports import Rows
@@ -85,6 +85,9 @@ class Workflows:
             return
         project, rules = self._requests[record.topic], self._rules()
         wrong = faults(request, rules, project)
+        stored = record.value
+        if not wrong:
+            request, stored, wrong = self._cut(request, rules, stored)
         if wrong:
             request = shortened(request, request.workflow_id if named else record.position)
         trace = envelope.value_of(record.headers, "traceparent")[:MOST_NAME]
@@ -92,7 +95,7 @@ class Workflows:
         state = workflow.accept(request, wrong, record.at, digest, trace, limited=limited)
         written: list[Outbound] = []
         if not wrong:
-            state, written = self._payloads.placed(state, REQUEST, record.value)
+            state, written = self._payloads.placed(state, REQUEST, stored)
         basis = Basis(record, project, request=request)
         yield from self._follow(None, state, basis, rows)
         yield from written
@@ -166,6 +169,18 @@ class Workflows:
             after = workflow.refuse(before, _fault(signal), record.at)
             yield from self._moved(before, after, Basis(record, after.project_id), rows)
 
+    def _cut(
+        self, request: WorkflowRequested, rules: Rules, value: bytes | None
+    ) -> tuple[WorkflowRequested, bytes | None, tuple[Fault, ...]]:
+        """The request with its crews cut, and its bytes: crews may be announced otherwise later."""
+        parts = cut(request, rules)
+        if parts is request:
+            return request, value, ()
+        try:
+            return parts, self._outbox.encoded(parts), ()
+        except TooLarge as error:
+            return request, value, (grain.too_large(error),)
+
     # -- what follows from a transition ----------------------------------------------------------
 
     def _moved(
@@ -220,11 +235,11 @@ class Workflows:
         inputs, unresolved = outputs.laid_over(request.inputs, asked.inputs), ""
         if references.may_refer(inputs):
             try:
-                inputs = self._payloads.filled(inputs, state, rows, basis.result)
+                inputs = self._payloads.filled(inputs, state, request, rows, basis.result)
             except (references.Unresolved, RecursionError) as error:
                 unresolved = str(error)
         results = self._payloads.results(state, task.depends_on, rows, basis.result)
-        event = outputs.assigned(state, task, asked, results, inputs)
+        event = outputs.assigned(state, task, request, results, inputs)
         topic, name = self._topics.full(topology.TASKS, event.project_id), event.assignment_id
         if unresolved:
             answer = outputs.unsendable(event, "inputs.unresolved", unresolved)
@@ -244,12 +259,8 @@ class Workflows:
     def _ending(self, state: WorkflowState, basis: Basis, rows: Rows) -> Handled:
         topic = self._topics.full(topology.FINISHED, basis.project)
         name = f"{state.workflow_id}#{state.version}"
-        finished = self._finished(state, rows, basis.result)
-        try:
-            yield self._outbox.event(topic, finished, name, state, basis)
-        except TooLarge as error:
-            finished = outputs.without_outputs(finished, str(error))
-            yield self._outbox.event(topic, finished, name, state, basis)
+        finished, value = self._outbox.fitted(self._finished(state, rows, basis.result))
+        yield self._outbox.event(topic, finished, name, state, basis, value=value)
         measured = outputs.measured(state)
         duration_s = (measured.duration_ms or 0.0) / 1000
         project = basis.project
