@@ -52,7 +52,7 @@ def rows(state: Mapping[str, Any]) -> Sequence[Row]:
 def doing(task: Mapping[str, Any]) -> str:
     """What the run of a task does now, in words; empty when nothing is known."""
     progress = task.get("progress")
-    if not progress:
+    if not progress or not (progress["task"] or progress["step"]):
         return ""
     tokens = f"{progress['input_tokens']} + {progress['output_tokens']} tokens"
     told = (progress["task"], progress["tool"] or progress["model"], f"step {progress['step']}")

@@ -57,6 +57,11 @@ def is_cut(task: TaskRequest) -> bool:
     return task.grain == Grain.TASKS and not task.task_type
 
 
+def is_to_be_cut(request: WorkflowRequested) -> bool:
+    """Whether a request is kept otherwise than it came; nobody else says what is a part."""
+    return any(is_cut(task) or task.part_of for task in request.tasks)
+
+
 def faults(request: WorkflowRequested, shapes: Shapes, max_tasks: int) -> Iterator[Fault]:
     """What keeps the crews of a request from being cut as it asks."""
     if not any(map(is_cut, request.tasks)):
@@ -94,23 +99,20 @@ def cut(
     task depended on, and on the parts that are its context; what depended on the task depends on
     all of its parts. The request has no faults.
     """
-    shape_of = {
+    shape = {
         task.task_id: shapes[task.project_id or request.project_id][task.crew]
         for task in request.tasks
         if is_cut(task)
     }
-    if not shape_of and not any(task.part_of for task in request.tasks):
-        return request
     parts = {
-        task_id: [f"{task_id}.{name}" for name in shape.tasks]
-        for task_id, shape in shape_of.items()
+        task_id: [f"{task_id}.{name}" for name in each.tasks] for task_id, each in shape.items()
     }
     tasks: list[TaskRequest] = []
     for task, earlier in zip(request.tasks, before, strict=True):
         depends_on = tuple(part for name in earlier for part in parts.get(name, [name]))
         whole = task.changed({"depends_on": depends_on, "part_of": ""})
-        shape = shape_of.get(task.task_id)
-        tasks += [whole] if shape is None else _parts(whole, shape)
+        own = shape.get(task.task_id)
+        tasks += [whole] if own is None else _parts(whole, own)
     return request.changed({"tasks": tuple(tasks), "coordination": Coordination.DEPENDENCIES})
 
 
@@ -153,3 +155,4 @@ def _shape_faults(
         elif part in names:
             message = f"{part!r}, a part of it, names another task already"
             yield Fault(code="task.duplicate_id", path=path, message=message)
+        names.add(part)

@@ -58,6 +58,8 @@ def faults(request: WorkflowRequested, rules: Rules, topic_project: str) -> tupl
 
 def cut(request: WorkflowRequested, rules: Rules) -> WorkflowRequested:
     """A request without faults, with crews cut into tasks where it asks for that."""
+    if not grain.is_to_be_cut(request):
+        return request
     before = [_dependencies(request, number) for number in range(len(request.tasks))]
     return grain.cut(request, rules.shapes, before)
 

@@ -24,6 +24,8 @@ def brought(
 
     For its own parts they are context, each by itself. `results` holds those of the dependencies.
     """
+    if not task.depends_on:
+        return ()
     part_of = {each.task_id: each.part_of for each in request.tasks if each.part_of}
     own = part_of.get(task.task_id)
     groups: dict[str, list[TaskState]] = {}

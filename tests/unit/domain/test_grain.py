@@ -130,6 +130,15 @@ def test_a_single_task_of_a_crew_is_not_cut_and_nobody_can_claim_to_be_a_part() 
         ),
         ([whole(crew="nobody")], rules(), "task.unknown_crew", "tasks[0].crew"),
         ([{"task_id": "a.x"}, whole()], rules(), "task.duplicate_id", "tasks[1].grain"),
+        (
+            [whole("a"), whole("a.b", crew="d")],
+            Rules(
+                {"bizoholic": {"c": frozenset({"b.x"}), "d": frozenset({"x"})}},
+                shapes={"bizoholic": {"c": CrewShape({"b.x": ()}), "d": CrewShape({"x": ()})}},
+            ),
+            "task.duplicate_id",
+            "tasks[1].grain",
+        ),
         ([whole("a" * 127)], rules(), "task.invalid_id", "tasks[0].grain"),
         ([whole("a"), whole("b")], rules(max_tasks=3), "tasks.too_many", "tasks"),
     ],
