@@ -34,9 +34,16 @@ _RETRYABLE_STATUS: Final = frozenset({408, 409, 425})
 class RunRefused(Exception):
     """A run cannot start, or must not go on; `failure` says why."""
 
-    def __init__(self, error_type: str, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        error_type: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.failure = Failure(error_type, message, retryable)
+        self.failure = Failure(error_type, message, retryable, retry_after_s)
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from crewstream_agents.policy import Policy
 from crewstream_agents.remote import Remote, RunnerDied
 from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
 from crewstream_agents.spec import CrewOutcome, Failure
@@ -49,7 +50,8 @@ class RunnerPool:
 
     `environ` is the whole environment of the runners; `assign` names, as `module:function`, what
     gives a crew its models. `journal`: where runs keep what they have paid for, to be taken up
-    after a crash; None: a run begins anew. `prices` of models replace the published ones.
+    after a crash; None: a run begins anew. `prices` of models replace the published ones. `policy`
+    says which models and tools runs may use.
     """
 
     def __init__(
@@ -62,13 +64,14 @@ class RunnerPool:
         assign: str = ASSIGN,
         journal: JournalPlace | None = None,
         prices: Mapping[str, ModelPrice] | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._runners = runners
         self._concurrency = concurrency
         self._limits = limits or PoolLimits()
         settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
         self._spawner = Spawner(settings)
-        self._setup = Setup(journal, prices or {})
+        self._setup = Setup(journal, prices or {}, policy or Policy())
         self._serving: list[Remote] = []
         self._leaving: dict[Remote, float] = {}
         self._tickets: dict[str, Ticket] = {}

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import nullcontext
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
+from crewai.llm_overlay import llm_overlay
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor
+from crewstream_agents import executor, policy, routes
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.failures import RunRefused, failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
+from crewstream_agents.journal.unkept import Unkept
+from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.policy import Policy
 from crewstream_agents.spec import CrewOutcome, Failure, Status
 
 if TYPE_CHECKING:
@@ -56,11 +60,13 @@ class Assign(Protocol):
 class Run:
     """A run under way. `stop` may be called at any time, from the loop that executes it.
 
-    With `redises`, a task that names a journal is answered from it, and writes it.
+    With `redises`, a task that names a journal is answered from it, and writes it, and rates and
+    results of tools are shared with other runs. `policy` says what it may use.
     """
 
     task: CrewTask
     redises: Redises | None = None
+    policy: Policy = field(default_factory=Policy)
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
@@ -106,27 +112,28 @@ class Run:
 
         It takes the journal over, so whoever still runs the task writes nothing more.
         """
-        self._journal = self._make_journal(())
         try:
-            if self._journal is not None:
-                await asyncio.to_thread(self._journal.open)
+            await self._open_journal(())
         except (RunRefused, HookAborted) as error:
             return self._failed(failure_of(error))
         return self._failed(failure)
 
-    def _make_journal(self, external: Collection[str]) -> Journal | None:
-        if self.redises is None or not self.task.journal:
-            return None
+    async def _open_journal(self, external: Collection[str]) -> Journal:
+        """The journal of this run; without Redis it keeps nothing. Raises as `Journal.open`."""
+        task, flag, redises = self.task, self.flag, self.redises
+        gate = Gate(task, self.policy, flag, time.monotonic() + task.deadline_s, redises)
+        kept = redises is not None and task.journal
+        lease = Lease(redises, task, flag) if redises is not None and kept else Unkept()
         names = {sanitize_tool_name(name) for name in external}
-        lease = Lease(self.redises, self.task, self.flag)
-        return Journal(self.task, lease, self.flag, self.recorder, names)
+        self._journal = journal = Journal(task, lease, flag, self.recorder, names, gate=gate)
+        await asyncio.to_thread(journal.open)
+        return journal
 
     async def _kickoff(
         self, templates: Templates, assign: Assign, environ: Mapping[str, str]
     ) -> CrewOutput:
-        self._journal = self._make_journal(templates.external_tools(self.task.project_id))
-        if self._journal is not None:
-            await asyncio.to_thread(self._journal.open)
+        journal = await self._open_journal(templates.external_tools(self.task.project_id))
+        policy.current.set(self.policy)
         template = await templates.get(self.task.project_id, self.task.crew)
         kind = self.task.task_type
         crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
@@ -136,9 +143,10 @@ class Run:
         inputs = _frame(crew, self.task)
         self._crew = crew
         token = add_stream_sink(self.recorder.sink)
-        journaled = self._journal.answering() if self._journal is not None else nullcontext()
+        roles, known = [agent.role for agent in crew.agents], self.policy.models.routes
+        named = routes.overlay(known, self.task.project_id, kind, roles)
         try:
-            with self.flag.watched(), journaled:
+            with self.flag.watched(), journal.answering(), llm_overlay(dict(named) or None):
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)

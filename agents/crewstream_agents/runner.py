@@ -116,7 +116,8 @@ class Runner:
             self._redises = Redises(setup.journal, self._send_alive)
 
     def _new(self, task: CrewTask) -> Run:
-        return Run(task, self._redises, recorder=Recorder(prices=self._setup.prices))
+        recorder = Recorder(prices=self._setup.prices)
+        return Run(task, self._redises, self._setup.policy, recorder=recorder)
 
     async def _run(self, run: Run, ending: Coroutine[Any, Any, CrewOutcome]) -> None:
         assignment_id = run.task.assignment_id

@@ -1,4 +1,4 @@
-"""CrewTask in, CrewOutcome out: plain values; the only module that streams/ and agents/ share."""
+"""CrewTask in, CrewOutcome out: plain values that streams/ and agents/ share, as those of policy."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class CrewTask:
     whose outcome nobody knows. `part_of` names the task that was cut into this one and others.
     `answers` are what people answered the crew, in the order of its questions. `standings` has the
     record of each agent of the project, `selection` the one that was chosen from it. `tools` are
-    names, or patterns of names, of the tools that may be called; None: all of them.
+    lists of names, or patterns of names, of tools: one may be called that is in every list.
     """
 
     assignment_id: str
@@ -137,7 +137,7 @@ class CrewTask:
     answers: Sequence[str] = ()
     standings: Mapping[str, Candidate] = field(default_factory=dict)
     selection: Selection | None = None
-    tools: Sequence[str] | None = None
+    tools: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from crewstream_agents.policy import Policy
 from crewstream_agents.spec import CrewOutcome, CrewTask, Failure, JournalPlace, ModelPrice
 
 _LENGTH: Final = struct.Struct(">I")
@@ -21,11 +22,13 @@ T = TypeVar("T")
 class Setup:
     """What all runs of a runner share; the first message. Crews do not see it.
 
-    `journal`: where journals are kept; None: nowhere. `prices` replace the published ones.
+    `journal`: where journals are kept; None: nowhere. `prices` replace the published ones. `policy`
+    says which models and tools runs may use.
     """
 
     journal: JournalPlace | None = None
     prices: Mapping[str, ModelPrice] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
     kind: Literal["setup"] = "setup"
 
 

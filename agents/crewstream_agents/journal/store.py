@@ -45,7 +45,7 @@ AWAY: Final = (
 
 
 class Redises:
-    """A process's connection to Redis, for the journals of all its runs.
+    """A process's connection to Redis, for the journals of all its runs and what they share.
 
     `beat` is called now and then while the thread that made this object waits here: a run may ask
     from the event loop, and a loop that waits must not look as if it hung.
@@ -60,18 +60,20 @@ class Redises:
             retry=Retry(NoBackoff(), 0),
         )
         self._beat, self._loop = beat, threading.get_ident()
-        self._scripts = {
-            text: self._client.register_script(text)
-            for text in (layout.ACQUIRE, layout.RESERVE, layout.RELEASE, layout.PUT)
-        }
+        self._scripts: dict[str, Any] = {}
+        self.free_until: dict[str, float] = {}
+        """Models that a moment ago nobody had to wait for: until when that is not asked again."""
         self._is_away = False
 
     def ask(self, script: str, keys: Sequence[str], args: Sequence[Any], flag: StopFlag) -> Any:
         """The answer of a script. Waits while Redis is away; raises HookAborted when stopped."""
         pause_s = FIRST_PAUSE_S
+        run = self._scripts.get(script)
+        if run is None:
+            run = self._scripts[script] = self._client.register_script(script)
         while True:
             try:
-                answer = self._scripts[script](keys=keys, args=args)
+                answer = run(keys=keys, args=args)
             except AWAY as error:
                 self._away(error)
             else:

@@ -53,6 +53,7 @@ def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask
         journal=journal(task),
         repeat_unknown=task.repeat_unknown,
         accounts=list(accounts(task, limits)),
+        tools=limits.allowed_tools(task.tenant_id, task.project_id),
     )
 
 

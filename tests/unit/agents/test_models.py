@@ -52,7 +52,7 @@ def test_a_model_is_given_to_all_but_those_that_declare_their_own() -> None:
     own = LLM(model="openai/gpt-4o", api_key="k")
     made = crew(llm=own)
     choice = assign(made, TASK, SERVER)
-    assert (choice.model, choice.offline) == ("openai/llama", False)
+    assert (choice.model, choice.offline) == ("openai/gpt-4o", False)  # of the last task's agent
     assert made.agents[0].llm is own
     given: Any = made.agents[1].llm
     assert (given.model, given.base_url) == ("llama", SERVER["MODEL_BASE_URL"])
