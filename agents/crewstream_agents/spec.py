@@ -1,4 +1,4 @@
-"""CrewTask in, CrewOutcome out: plain values that streams/ and agents/ share, as those of policy."""
+"""CrewTask in, CrewOutcome out: plain values that streams/ and agents/ share, as of `policy`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from crewai.llms import retry
 from crewai.llms.base_llm import BaseLLM, call_stop_override, call_stream_override
 
 from crewstream_agents import models
-from crewstream_agents.failures import RunRefused, failure_of
+from crewstream_agents.failures import RunRefused, causes, failure_of
 from crewstream_agents.limits.gate import Gate, WouldWait
 from crewstream_agents.limits.steps import Pause, Steps, Try
 from crewstream_agents.measure import Answer, total
@@ -39,6 +39,7 @@ OWN_FAULT: Final = frozenset({"llm.rejected", "llm.context_exceeded"})
 PASSING: Final = frozenset({"llm.rate_limited", "llm.unavailable"})
 GONE: Final = PASSING | {"llm.auth"}
 
+HTTP_NOT_FOUND: Final = 404
 GUARDRAIL: Final = "Guardrail Agent"
 """The role of CrewAI's judge, whose errors count as a verdict and have the task done again."""
 
@@ -54,9 +55,19 @@ class ModelFailed(Exception):
 
 def install() -> None:
     """Have agents pass on what failed here for good. Once per process."""
+    _never_again(ModelFailed)
+
+
+def _pass_on(error: Exception) -> None:
+    """What a provider says of a request it says again; CrewAI's own remedies need its own words."""
+    if isinstance(getattr(error, "status_code", None), int):
+        _never_again(type(error))
+
+
+def _never_again(kind: type[Exception]) -> None:
     passed = getattr(core, PASSED_ON)
-    if ModelFailed not in passed:
-        setattr(core, PASSED_ON, (*passed, ModelFailed))
+    if kind not in passed:
+        setattr(core, PASSED_ON, (*passed, kind))
 
 
 @contextmanager
@@ -126,12 +137,13 @@ def serve(
         except Exception as error:
             failure = failure_of(error)
             if failure.error_type in OWN_FAULT and not _missing(error):
+                _pass_on(error)
                 raise
             again = bool(behind) and behind[0] is one
             if not behind or (again and failure.error_type not in PASSING):
                 _give_up(gate, error, failure, given)
-        if again and failure.error_type == "llm.unavailable":
-            yield Pause(min(PAUSE_S * 2 ** (number - len(chain) + 1), gate.left_s))
+        if again:
+            yield Pause(min(_pause_s(gate, failure, number - len(chain) + 1), gate.left_s))
     raise LookupError("a chain of models has at least one")
 
 
@@ -170,12 +182,21 @@ def _try(
     return result
 
 
+def _pause_s(gate: Gate, failure: Failure, earlier: int) -> float:
+    """Before the same model is tried again. A rate that is shared has its own pause."""
+    if failure.error_type == "llm.rate_limited" and gate.redis is not None:
+        return 0.0
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s
+    return PAUSE_S * float(2**earlier)
+
+
 def _give_up(gate: Gate, error: Exception, failure: Failure, given: Mapping[str, Any]) -> NoReturn:
     """Raise what CrewAI does not answer by beginning again."""
     if str(getattr(given.get("from_agent"), "role", "")).strip() == GUARDRAIL:
         gate.flag.stop(error)
         gate.flag.check()
-    if failure.error_type in GONE:
+    if failure.error_type in GONE or _missing(error):
         raise ModelFailed(str(error) or type(error).__name__) from error
     raise error
 
@@ -192,7 +213,7 @@ def _calls_tools(llm: Any) -> bool:
 
 def _missing(error: BaseException) -> bool:
     """A model that is not there (any more) is no fault of the request."""
-    return getattr(error, "status_code", None) == 404  # noqa: PLR2004 - HTTP's own number
+    return any(getattr(cause, "status_code", None) == HTTP_NOT_FOUND for cause in causes(error))
 
 
 def most_tokens(llm: Any, given: Mapping[str, Any]) -> tuple[int, int]:
