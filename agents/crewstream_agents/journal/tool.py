@@ -142,6 +142,8 @@ class ToolCall:
 
     def _keep_failure(self, told: ToolFailure) -> None:
         code = limits.code_of(told)
+        if code == limits.NOT_ALLOWED:
+            self._notes["refused"] = "true"
         self._keep(encode(told, None, self._shown()), failed=True, error_type=code)
         if code == limits.NOT_ALLOWED and self.journal.gate.policy.tools.stop_when_refused:
             self.journal.stop(RunRefused(code, told.message))
