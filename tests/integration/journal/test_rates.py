@@ -68,14 +68,17 @@ def shared(valkey: str) -> Iterator[Shared]:
     made.redis.close()
 
 
-def served(shared: Shared, rate: Rate, asking: dict[str, str], until_us: int) -> list[Any]:
+def served(
+    shared: Shared, rate: Rate, asking: dict[str, str], until_us: int
+) -> list[tuple[int, str]]:
     """(when, project) of each call, where `asking` are tickets and their projects, always again.
 
     Each asks again as soon as it was told to, so nothing depends on a real clock.
     """
     due = dict.fromkeys(asking, shared.now)
     count: Counter[str] = Counter()
-    found, begun = [], shared.now
+    found: list[tuple[int, str]] = []
+    begun = shared.now
     while True:
         ticket = min(due, key=lambda one: (due[one], one))
         if due[ticket] - begun > until_us:

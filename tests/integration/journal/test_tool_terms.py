@@ -55,15 +55,14 @@ def never(*_: Any) -> bool:
     return False
 
 
-@tool("shout")
-def shout(sku: str) -> str:
+def loudly(sku: str) -> str:
     """Say it loudly."""
     made["tool"] += 1
     return sku.upper()
 
 
-shout.func.cache_ttl_s = 60.0
-shout.func.cacheable = True
+vars(loudly).update(cacheable=True, cache_ttl_s=60.0)
+shout: Any = tool("shout")(loudly)
 
 
 @pytest.fixture
