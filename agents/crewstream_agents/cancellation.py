@@ -51,6 +51,11 @@ class StopFlag:
             why = "this run was stopped" if self.error is None else str(self.error)
             raise HookAborted(why, source="crewstream") from self.error
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass in this thread. Raises HookAborted, at once when the run is stopped."""
+        self._raised.wait(seconds)
+        self.check()
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """What runs in here meets the flag, in every thread and task that it starts."""

@@ -36,11 +36,21 @@ _RETRYABLE_STATUS: Final = frozenset({408, 409, 425})
 
 def failure_of(error: BaseException) -> Failure:
     """The failure behind an error that a crew raised, looked for along its chain of causes."""
-    for cause in _chain(error):
+    for cause in causes(error):
         failure = _recognise(cause)
         if failure is not None:
             return failure
     return Failure("crew.failed", _message(error))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the nearest first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def false_success(output: str) -> Failure | None:
@@ -118,15 +128,6 @@ def _wait_s(error: BaseException) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):
         return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
 
 
 def _message(error: BaseException) -> str:

@@ -60,6 +60,9 @@ class Answer:
 answers: ContextVar[list[Answer] | None] = ContextVar("crewstream_answers", default=None)
 """Takes the model's answers of a call that is journaled: the journal measures them."""
 
+notes: ContextVar[Mapping[str, str] | None] = ContextVar("crewstream_notes", default=None)
+"""What is measured of the model call under way beside what CrewAI tells of it."""
+
 tool_use: ContextVar[ToolUse | None] = ContextVar("crewstream_tool_use", default=None)
 """The tool's call that is being told of."""
 
@@ -148,6 +151,7 @@ class Recorder:
             error_type = "tool.failed"
         closed = _close(call, event.timestamp, error_type=error_type)
         if call.operation is Operation.CHAT:
+            closed = replace(closed, attributes=dict(notes.get() or {}))
             closed = self._price(closed, getattr(event, "usage", None))
             taken = answers.get()
             if taken is not None and not error_type:
@@ -165,7 +169,7 @@ class Recorder:
         )
         cost = self.cost(call.provider, call.model, usage)
         if cost is None:
-            return replace(call, usage=usage, attributes={"price": "unknown"})
+            return replace(call, usage=usage, attributes={**call.attributes, "price": "unknown"})
         return replace(call, usage=replace(usage, cost_usd=cost))
 
 

@@ -1,46 +1,42 @@
-"""Which model a run uses: the offline one, or the one that the environment names."""
+"""Which model a run uses: what a route says, what the crew declares, what the environment names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-from crewai import LLM, Agent, BaseLLM
+from crewai import LLM, Agent, BaseLLM, Process
 from crewai.constants import DEFAULT_LLM_MODEL
+from crewai.llm_overlay import mark_mapped
+from crewai.tasks.llm_guardrail import LLMGuardrail
 
+from crewstream_agents.endpoints import (
+    DEFAULT_TIMEOUT_S,
+    Endpoint,
+    ModelNotConfigured,
+    configured,
+    resolved,
+)
+from crewstream_agents.measure import provider_of
 from crewstream_agents.offline.model import OFFLINE, OfflineModel
+from crewstream_agents.policy import ModelPolicy, Policy, current
+from crewstream_agents.routes import Seat, route_of
 
 if TYPE_CHECKING:
-    from crewai import Crew
+    from crewai import Crew, Task
     from crewai.agents.agent_builder.base_agent import BaseAgent
 
     from crewstream_agents.spec import CrewTask
 
-#: Seconds that one HTTP request to a model may take, unless MODEL_TIMEOUT_S says else.
-DEFAULT_TIMEOUT_S: Final = 120.0
-#: Tries that the client makes again by itself; beyond that the workflow's own policy decides.
-CLIENT_RETRIES: Final = 1
+__all__ = ["DEFAULT_TIMEOUT_S", "ModelChoice", "ModelNotConfigured", "assign", "configured"]
 
-# The key of each provider that takes one; a provider that is not here is left to check its own.
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "azure": ("AZURE_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "dashscope": ("DASHSCOPE_API_KEY",),
-    "deepinfra": ("DEEPINFRA_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "openai": ("OPENAI_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
-}
+#: Tries that a client makes again by itself: none, since `limits.serving` decides about all tries.
+CLIENT_RETRIES: Final = 0
 
-
-class ModelNotConfigured(ValueError):
-    """The environment names a model that cannot be called; the message says what to set."""
-
-    error_type: ClassVar[str] = "model.not_configured"
+#: A task's own guardrails as CrewAI makes them of words, with the model of the task's agent.
+GUARDRAILS: Final = ("_guardrail", "_guardrails")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,115 +47,165 @@ class ModelChoice:
     offline: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A model, where it is served, and how long a request to it may take."""
-
-    model: str
-    base_url: str | None
-    api_key: str | None = field(repr=False)
-    timeout_s: float
-
-
 def assign(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> ModelChoice:
-    """Give every agent of a crew its model and say which one it is.
+    """Give every agent of a crew its model, and say which one does the last task.
 
-    Without `MODEL` that is the offline model for all. With it, agents that declare an llm of their
-    own keep it. Raises ModelNotConfigured when the model cannot be called as it is configured.
+    A route of the run's policy counts first, then what the crew declares, then `MODEL` of the
+    environment. With none of them that is the offline model for all. Raises ModelNotConfigured
+    when a model cannot be called as it is configured.
     """
-    endpoint = configured(environ)
-    if endpoint is None:
+    policy = (current.get() or Policy()).models
+    default = configured(environ)
+    if default is None and not policy.routes:
         _go_offline(crew)
         return ModelChoice(OFFLINE, offline=True)
-    try:
-        model = _client(endpoint)
-    except (ImportError, ValueError) as error:
-        raise ModelNotConfigured(
-            f"MODEL={endpoint.model!r} cannot be used for {task.assignment_id}: {error}"
-        ) from error
-    defaults = {DEFAULT_LLM_MODEL, environ["MODEL"]}
-    for agent in _staff(crew):
-        if not _declared(agent.llm, defaults):
-            agent.llm = model
-    return ModelChoice(endpoint.model, offline=False)
+    seats = _Seats(task, policy, environ, default)
+    for agent in crew.agents:
+        seats.seat(agent, "agent")
+    _seat_the_crew(crew, seats)
+    for one in crew.tasks:
+        _seat_guardrails(one, seats)
+    return _told(crew)
 
 
-def configured(environ: Mapping[str, str]) -> Endpoint | None:
-    """Return the model that the environment names, or None when it names none.
+def fallbacks(llm: BaseLLM) -> Sequence[BaseLLM]:
+    """The models that a route has behind this one."""
+    return _behind.get(id(llm), ())
 
-    `MODEL` is `provider/name`, or any name when `MODEL_BASE_URL` or `OPENAI_BASE_URL`
-    gives an OpenAI-compatible server; such a server needs no key.
-    """
-    model = environ.get("MODEL", "").strip()
-    base_url = environ.get("MODEL_BASE_URL")
-    if not model:
-        if base_url:
+
+class _Seats:
+    """The models of one run."""
+
+    def __init__(
+        self,
+        task: CrewTask,
+        policy: ModelPolicy,
+        environ: Mapping[str, str],
+        default: Endpoint | None,
+    ) -> None:
+        self._task, self._policy = task, policy
+        self._environ, self._default = environ, default
+        self._unnamed = {
+            name.rpartition("/")[2] for name in (DEFAULT_LLM_MODEL, environ.get("MODEL", ""))
+        }
+
+    def seat(self, agent: BaseAgent, purpose: str) -> None:
+        """Give an agent its models."""
+        agent.llm = self.model(purpose, agent.role, agent.llm)
+        if not isinstance(agent, Agent):
+            return
+        if agent.function_calling_llm is not None:
+            given = self.model("function_calling", agent.role, agent.function_calling_llm)
+            agent.function_calling_llm = given
+        if agent.planning_config is not None and agent.planning_config.llm is not None:
+            planner = self.model("planning", agent.role, agent.planning_config.llm)
+            agent.planning_config = agent.planning_config.model_copy(update={"llm": planner})
+
+    def model(self, purpose: str, role: str, declared: Any) -> Any:
+        """What serves: a route's model, the one that is declared, or that of the environment."""
+        own = self._declared(declared)
+        place = self._task.project_id, self._task.task_type
+        route = route_of(self._policy.routes, Seat(*place, purpose, role, own))
+        if route is not None:
+            timeout_s = self._policy.timeout_s
+            return self._client([resolved(m, self._environ, timeout_s) for m in route.models])
+        if own:
+            return declared
+        if self._default is None:
             raise ModelNotConfigured(
-                "MODEL_BASE_URL is set but MODEL is not: set MODEL to the name of a "
-                "model of that server."
+                f"no route of models.yaml fits {purpose} {role.strip()!r} of {'/'.join(place)}, and"
+                " MODEL is not set: add a route without conditions, at the end"
             )
-        return None
-    timeout_s = _timeout_s(environ)
-    provider, slash, _ = model.partition("/")
-    if not base_url and (not slash or provider == "openai"):
-        base_url = environ.get("OPENAI_BASE_URL")
-    if base_url:
-        name = model.removeprefix("openai/")
-        # Servers of one's own seldom check keys, but the client insists on one.
-        key = environ.get("OPENAI_API_KEY") or "not-needed"
-        return Endpoint(f"openai/{name}", base_url, key, timeout_s)
-    if not slash:
-        raise ModelNotConfigured(
-            f"MODEL={model!r} does not name its provider: write it as provider/name, e.g. "
-            f"openai/{model}."
-        )
-    return Endpoint(model, None, _key(model, provider, environ), timeout_s)
+        return self._client([self._default])
+
+    def _declared(self, llm: Any) -> str:
+        """What a crew has chosen, as `provider/name`: CrewAI gives the others a default one."""
+        name = llm if isinstance(llm, str) else str(getattr(llm, "model", "") or "")
+        if name.rpartition("/")[2] in self._unnamed:
+            return ""
+        return name if isinstance(llm, str) else full_name(llm)
+
+    def _client(self, chain: Sequence[Endpoint]) -> BaseLLM:
+        try:
+            return _client(tuple(chain))
+        except (ImportError, ValueError) as error:
+            raise ModelNotConfigured(
+                f"{' or '.join(one.model for one in chain)} cannot be used for"
+                f" {self._task.assignment_id}: {error}"
+            ) from error
 
 
-def _timeout_s(environ: Mapping[str, str]) -> float:
-    text = environ.get("MODEL_TIMEOUT_S") or str(DEFAULT_TIMEOUT_S)
-    try:
-        timeout_s = float(text)
-    except ValueError:
-        timeout_s = 0.0
-    if not timeout_s > 0:
-        raise ModelNotConfigured(f"MODEL_TIMEOUT_S={text!r} is not a number of seconds above zero.")
-    return timeout_s
+def full_name(llm: Any) -> str:
+    """A model as rates, routes and people name it: `provider/name`."""
+    model = str(llm.model)
+    provider = provider_of(llm, model)
+    return model if not provider or model.startswith(f"{provider}/") else f"{provider}/{model}"
 
 
-def _key(model: str, provider: str, environ: Mapping[str, str]) -> str | None:
-    names = _KEYS.get(provider, ())
-    key = next((environ[name] for name in names if environ.get(name)), None)
-    if names and key is None:
-        raise ModelNotConfigured(
-            f"MODEL={model!r} needs a key: set {' or '.join(names)}, or unset MODEL to run on the "
-            "offline model."
-        )
-    return key
+_behind: Final[dict[int, Sequence[BaseLLM]]] = {}
+"""By the identity of a client, which `_client` keeps for ever."""
 
 
 # A client holds connections and takes a fifth of a second to make, so runs share one; what they
-# used is counted from events, not from its counters.
-@lru_cache(maxsize=8)
-def _client(endpoint: Endpoint) -> BaseLLM:
+# used is counted from events, not from its counters. There are as many as configured.
+@cache
+def _client(chain: tuple[Endpoint, ...]) -> BaseLLM:
+    first, *others = chain
+    llm: BaseLLM = OfflineModel() if first.offline else _made(first)
+    _behind[id(llm)] = tuple(_client((other,)) for other in others)
+    # The one of a route stays, also where an overlay maps what crews make while they run.
+    return mark_mapped(llm)
+
+
+def _made(endpoint: Endpoint) -> BaseLLM:
+    known: dict[str, Any] = {"max_tokens": endpoint.max_tokens, "temperature": endpoint.temperature}
     model: BaseLLM = LLM(
         model=endpoint.model,
         base_url=endpoint.base_url,
         api_key=endpoint.api_key,
         timeout=endpoint.timeout_s,
         max_retries=CLIENT_RETRIES,
+        **{name: value for name, value in known.items() if value is not None},
     )
     return model
 
 
-def _declared(llm: object, defaults: set[str]) -> bool:
-    """Say whether an agent's llm was chosen by its crew: CrewAI gives the others a default one."""
-    names = {name.rpartition("/")[2] for name in defaults}
-    return isinstance(llm, BaseLLM) and llm.model.rpartition("/")[2] not in names
+def _seat_the_crew(crew: Crew, seats: _Seats) -> None:
+    """The models that are a crew's and no agent's."""
+    if crew.manager_agent is not None:
+        seats.seat(crew.manager_agent, "manager")
+    elif crew.process is Process.hierarchical:
+        crew.manager_llm = seats.model("manager", "", crew.manager_llm)
+    if crew.planning:
+        crew.planning_llm = seats.model("planning", "", crew.planning_llm)
+    if crew.function_calling_llm is not None:
+        given = seats.model("function_calling", "", crew.function_calling_llm)
+        crew.function_calling_llm = given
 
 
-def _staff(crew: Crew) -> list[BaseAgent]:
-    return [*crew.agents, *([crew.manager_agent] if crew.manager_agent else [])]
+def _seat_guardrails(task: Task, seats: _Seats) -> None:
+    """Guardrails in words have kept the model that their agent had when the task was made."""
+    if not _worded(task):
+        return
+    role = task.agent.role if task.agent else ""
+    single, several = (getattr(task, name) for name in GUARDRAILS)
+    for one in (single, *several):
+        if isinstance(one, LLMGuardrail):
+            one.llm = seats.model("guardrail", role, one.llm)
+
+
+def _worded(task: Task) -> bool:
+    """Whether a task has a guardrail in words, which a model judges by."""
+    many = task.guardrails if isinstance(task.guardrails, list | tuple) else [task.guardrails]
+    return any(isinstance(one, str) for one in (task.guardrail, *many))
+
+
+def _told(crew: Crew) -> ModelChoice:
+    """The model of whoever brings the last task's result; offline, when nobody has another."""
+    doing = (crew.tasks[-1].agent if crew.tasks else None) or crew.manager_agent
+    used: Any = crew.manager_llm if doing is None else doing.llm
+    offline = all(isinstance(one, OfflineModel) for one in (used, *(a.llm for a in crew.agents)))
+    return ModelChoice(used if isinstance(used, str) else full_name(used), offline=offline)
 
 
 def _go_offline(crew: Crew) -> None:
@@ -168,10 +214,15 @@ def _go_offline(crew: Crew) -> None:
     crew.planning = False
     if crew.manager_llm is not None:
         crew.manager_llm = model
-    for agent in _staff(crew):
+    for agent in [*crew.agents, *([crew.manager_agent] if crew.manager_agent else [])]:
         agent.llm = model
         if isinstance(agent, Agent):
             agent.function_calling_llm = None
             # A plan is written by a language model; without one the tools' order is the plan.
             agent.planning_config = None
             agent.planning = False
+    for task in crew.tasks:
+        if _worded(task):  # nobody is there who could judge by it
+            single, several = GUARDRAILS
+            setattr(task, single, None)
+            setattr(task, several, [])

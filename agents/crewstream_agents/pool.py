@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from crewstream_agents.policy import Policy
 from crewstream_agents.remote import Remote, RunnerDied
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
@@ -52,7 +53,8 @@ class RunnerPool:
     gives a crew its models. `journal`: where runs keep what they have paid for, to be taken up
     after a crash; None: a run begins anew. `prices` of models replace the published ones.
     `explore` is the share of choices between agents that are made to learn; None: none is made.
-    `progress` is told where runs are, some times a second.
+    `policy` says which models and tools runs may use. `progress` is told where runs are, some times
+    a second.
     """
 
     def __init__(
@@ -67,13 +69,14 @@ class RunnerPool:
         prices: Mapping[str, ModelPrice] | None = None,
         explore: float | None = EXPLORE,
         progress: Callable[[Sequence[Progress]], object] = lambda _: None,
+        policy: Policy | None = None,
     ) -> None:
         self._runners = runners
         self._concurrency = concurrency
         self._limits = limits or PoolLimits()
         settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
         self._spawner = Spawner(settings)
-        self._setup = Setup(journal, prices or {}, explore)
+        self._setup = Setup(journal, prices or {}, explore, policy or Policy())
         self._progress = progress
         self._serving: list[Remote] = []
         self._leaving: dict[Remote, float] = {}

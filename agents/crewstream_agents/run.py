@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import fmean
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
+from crewai.llm_overlay import llm_overlay
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor, marks, outputs, parts, people
+from crewstream_agents import executor, marks, outputs, parts, people, policy, routes
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.casting import Casting
 from crewstream_agents.delegation import Delegations
@@ -23,7 +24,10 @@ from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, 
 from crewstream_agents.journal import replay
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
+from crewstream_agents.journal.unkept import Unkept
+from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.policy import Policy
 from crewstream_agents.progress import Tracker
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.selection import EXPLORE
@@ -66,13 +70,15 @@ class Assign(Protocol):
 class Run:
     """A run under way. `stop` may be called at any time, from the loop that executes it.
 
-    With `redises`, a task that names a journal is answered from it, and writes it. `explore` as in
-    `casting.Casting`.
+    With `redises`, a task that names a journal is answered from it, and writes it, and rates and
+    results of tools are shared with other runs. `explore` as in `casting.Casting`; `policy` says
+    what it may use.
     """
 
     task: CrewTask
     redises: Redises | None = None
     explore: float | None = EXPLORE
+    policy: Policy = field(default_factory=Policy)
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
@@ -129,33 +135,37 @@ class Run:
 
         It takes the journal over, so whoever still runs the task writes nothing more.
         """
-        self._journal = self._make_journal(())
         try:
-            if self._journal is not None:
-                await asyncio.to_thread(self._journal.open)
+            await self._open_journal(())
         except (RunRefused, HookAborted) as error:
             return self._failed(failure_of(error))
         return self._failed(failure)
 
-    def _make_journal(self, external: Collection[str]) -> Journal | None:
-        if self.redises is None or not self.task.journal:
-            return None
+    async def _open_journal(self, external: Collection[str]) -> Journal:
+        """The journal of this run, taken over. Raises as `Journal.open`."""
+        self._journal = journal = self._make_journal(external)
+        await asyncio.to_thread(journal.open)
+        return journal
+
+    def _make_journal(self, external: Collection[str]) -> Journal:
+        """Without Redis it keeps nothing."""
+        task, flag, redises = self.task, self.flag, self.redises
+        gate = Gate(task, self.policy, flag, time.monotonic() + task.deadline_s, redises)
+        kept = redises is not None and task.journal
+        lease = Lease(redises, task, flag) if redises is not None and kept else Unkept()
         names = {sanitize_tool_name(name) for name in external}
-        lease = Lease(self.redises, self.task, self.flag)
-        return Journal(self.task, lease, self.flag, self.recorder, names)
+        return Journal(task, lease, flag, self.recorder, names, gate=gate)
 
     async def _kickoff(
         self, templates: Templates, assign: Assign, environ: Mapping[str, str]
     ) -> CrewOutput:
-        self._journal = self._make_journal(templates.external_tools(self.task.project_id))
-        if self._journal is not None:
-            await asyncio.to_thread(self._journal.open)
+        journal = await self._open_journal(templates.external_tools(self.task.project_id))
+        policy.current.set(self.policy)
         template = await templates.get(self.task.project_id, self.task.crew)
-        journaled = self._journal.answering() if self._journal is not None else nullcontext()
         workload = Workload(self.task, self.redises, self.flag)
         project = templates.project(self.task.project_id)
         self._casting = casting = Casting(self.task, project, workload, self.explore)
-        with self.flag.watched(), journaled, marks.taken_by(self._judged):
+        with self.flag.watched(), journal.answering(), marks.taken_by(self._judged):
             crew = await asyncio.to_thread(casting.cast, template)
             async with workload.held():
                 return await self._perform(crew, casting.delegations(), assign, environ)
@@ -172,8 +182,14 @@ class Run:
         self._crew, self._delegations = crew, delegations
         token = add_stream_sink(self.recorder.sink)
         add_stream_sink(self.tracker.sink)
+        roles, known = [agent.role for agent in crew.agents], self.policy.models.routes
+        named = routes.overlay(known, self.task.project_id, self.task.task_type, roles)
         try:
-            with delegations.watched(), people.at(self._desk):
+            with (
+                delegations.watched(),
+                people.at(self._desk),
+                llm_overlay(dict(named) or None),
+            ):
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)

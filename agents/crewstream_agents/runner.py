@@ -132,7 +132,13 @@ class Runner:
 
     def _new(self, task: CrewTask) -> Run:
         recorder = Recorder(prices=self._setup.prices)
-        return Run(task, self._redises, self._setup.explore, recorder=recorder)
+        return Run(
+            task,
+            self._redises,
+            explore=self._setup.explore,
+            policy=self._setup.policy,
+            recorder=recorder,
+        )
 
     async def _run(self, run: Run, ending: Coroutine[Any, Any, CrewOutcome]) -> None:
         assignment_id = run.task.assignment_id

@@ -1,4 +1,4 @@
-"""CrewTask in, CrewOutcome out: plain values; the only module that streams/ and agents/ share."""
+"""CrewTask in, CrewOutcome out: plain values that streams/ and agents/ share, as of `policy`."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ class CrewTask:
     whose outcome nobody knows. `part_of` names the task that was cut into this one and others.
     `answers` are what people answered the crew, in the order of its questions. `standings` has the
     records of the crew's agents by `task_type/agent`, of coworkers by `/agent`; `agent_limits` how
-    many tasks an agent may have at once, over all workers. `tools` are names, or patterns of names,
-    of the tools that may be called; None: all of them.
+    many tasks an agent may have at once, over all workers. `tools` are lists of names, or patterns
+    of names, of tools: one may be called that is in every list.
     """
 
     assignment_id: str
@@ -144,7 +144,7 @@ class CrewTask:
     answers: Sequence[str] = ()
     standings: Mapping[str, Candidate] = field(default_factory=dict)
     agent_limits: Mapping[str, int] = field(default_factory=dict)
-    tools: Sequence[str] | None = None
+    tools: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True, slots=True)

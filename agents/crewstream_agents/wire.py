@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from crewstream_agents.policy import Policy
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spec import (
     CrewOutcome,
@@ -31,11 +32,13 @@ class Setup:
 
     `journal`: where journals are kept; None: nowhere. `prices` replace the published ones.
     `explore`: the share of choices between agents that are made to learn; None: nobody is chosen.
+    `policy` says which models and tools runs may use.
     """
 
     journal: JournalPlace | None = None
     prices: Mapping[str, ModelPrice] = field(default_factory=dict)
     explore: float | None = EXPLORE
+    policy: Policy = field(default_factory=Policy)
     kind: Literal["setup"] = "setup"
 
 

@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         default=None,
         description="File of limits for tenants and projects (limits.yaml); empty: no limits.",
     )
+    models: Path | None = Field(
+        default=None,
+        description="File that says which models serve what, and their rates (models.yaml); "
+        "empty: `MODEL` of the environment, or the offline model.",
+    )
 
     worker_runs: Literal["crews", "echo"] = Field(
         default="crews",

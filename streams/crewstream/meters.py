@@ -11,12 +11,14 @@ CounterName = Literal[
     "crewstream_tasks_total",
     "crewstream_tokens_total",
     "crewstream_cost_usd_total",
+    "crewstream_tool_calls_total",
     "crewstream_rows_written_total",
 ]
 HistogramName = Literal[
     "crewstream_workflow_seconds",
     "crewstream_task_seconds",
     "crewstream_task_queue_seconds",
+    "crewstream_tool_seconds",
 ]
 GaugeName = Literal[
     "crewstream_ready",
@@ -39,12 +41,16 @@ COUNTERS: dict[CounterName, Metric] = {
     "crewstream_tasks_total": Metric("Attempts that ended.", ("project", "status")),
     "crewstream_tokens_total": Metric("Tokens, input and output.", ("project", "direction")),
     "crewstream_cost_usd_total": Metric("What models cost, in US dollars.", ("project",)),
+    "crewstream_tool_calls_total": Metric(
+        "Calls of tools: ok, cached, failed or refused.", ("project", "tool", "result")
+    ),
     "crewstream_rows_written_total": Metric("Rows written to ClickHouse.", ("topic",)),
 }
 HISTOGRAMS: dict[HistogramName, Metric] = {
     "crewstream_workflow_seconds": Metric("From acceptance to the end.", ("project",)),
     "crewstream_task_seconds": Metric("From start to end of a run.", ("project",)),
     "crewstream_task_queue_seconds": Metric("From assignment to start.", ("project",)),
+    "crewstream_tool_seconds": Metric("From start to end of a tool's call.", ("project", "tool")),
 }
 GAUGES: dict[GaugeName, Metric] = {
     "crewstream_ready": Metric("1 when the process does its work."),

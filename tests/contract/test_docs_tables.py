@@ -18,7 +18,7 @@ from crewstream.runtime import leave
 ROOT = Path(__file__).parents[2]
 STREAMS = ROOT / "streams" / "crewstream"
 CODE = re.compile(
-    r"(after|approval|budget|crew|guardrail|human|inputs|llm|output|run|runner|task|tool|workflow)\.[a-z_]+"
+    r"(after|approval|budget|crew|guardrail|human|inputs|llm|model|output|run|runner|task|tool|workflow)\.[a-z_]+"
 )
 
 Rows = Iterable[Iterable[str]]
@@ -165,7 +165,7 @@ def test_the_table_of_faults_is_what_requests_are_rejected_for() -> None:
 
 def test_the_table_of_failures_is_what_the_code_can_say() -> None:
     agents = ROOT / "agents" / "crewstream_agents"
-    files = [*agents.glob("*.py"), *(agents / "journal").glob("*.py")]
+    files = [each for part in ("", "journal", "limits") for each in (agents / part).glob("*.py")]
     files += [STREAMS / "processors/worker.py", STREAMS / "processors/coordinator/workflows.py"]
     files += [each for each in (STREAMS / "domain").glob("*.py") if each.name != "plan.py"]
     said = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.journal import layout
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
+from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder
+from crewstream_agents.policy import Policy
 from crewstream_agents.spec import CrewTask, JournalPlace
 from support.journal_crews import made
 
@@ -71,13 +74,16 @@ class Bench:
         lean: bool = True,
         offline: bool = True,
         lease: Callable[[CrewTask, StopFlag], Lease] | None = None,
+        policy: Policy | None = None,
     ) -> Ran:
         """Run a crew as a runner does, and tell what it called; BaseExceptions come out."""
         executor.choose(crew.agents, {executor.EXECUTOR_SETTING: "lean" if lean else "stock"})
         flag, before = StopFlag(), self._elsewhere()
         recorder = Recorder(offline=offline)
         hold = (lease or self.lease)(task, flag)
-        journal = Journal(task, hold, flag, recorder)
+        ends_at = time.monotonic() + task.deadline_s
+        gate = Gate(task, policy or Policy(), flag, ends_at, self.redises)
+        journal = Journal(task, hold, flag, recorder, gate=gate)
         made.clear()
         journal.open()
         output, roles = "", []

@@ -2,7 +2,7 @@
 
 It calls each offered tool once, in order, with arguments made from the tool's JSON schema; then it
 answers with an instance of the schema that is asked for, or with plain text. It keeps every
-request.
+request, and answers some of them as providers do on a bad day.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import json
 import threading
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,14 +24,33 @@ Body = dict[str, Any]
 _FORMAT = "according to the following OpenAPI schema: "
 
 
+@dataclass(frozen=True)
+class Fault:
+    """How a request goes wrong: a status, seconds of silence, a body that breaks off.
+
+    `finish` is what the answer says of its end, such as "length".
+    """
+
+    status: int = 200
+    retry_after: str | None = None
+    hang_s: float = 0.0
+    cut: bool = False
+    finish: str = ""
+
+
 class OpenAIStub:
     """A server on a free port of this machine, while it is entered. `requests` are the bodies.
 
-    It answers after `latency_s`, and counts before.
+    It answers after `latency_s`, and counts before. `fault` says what is wrong with a request, by
+    its number from 1 and its body.
     """
 
-    def __init__(self, latency_s: float = 0.0) -> None:
-        self.latency_s = latency_s
+    def __init__(
+        self,
+        latency_s: float = 0.0,
+        fault: Callable[[int, Body], Fault | None] = lambda *_: None,
+    ) -> None:
+        self.latency_s, self.fault = latency_s, fault
         self.requests: list[Body] = []
         self.authorizations: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -114,17 +134,30 @@ def _handler(stub: OpenAIStub) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             stub.requests.append(body)
             stub.authorizations.append(self.headers.get("authorization", ""))
-            time.sleep(stub.latency_s)
-            reply = json.dumps(_completion(body, len(stub.requests))).encode()
+            number = len(stub.requests)
+            fault = stub.fault(number, body) or Fault()
+            time.sleep(stub.latency_s + fault.hang_s)
             with contextlib.suppress(ConnectionError):  # who asked may have been killed
-                self._reply(reply)
+                if fault.status != 200:
+                    self._reply(b'{"error": {"message": "a bad day"}}', fault)
+                elif body.get("stream"):
+                    self._reply(_events(_completion(body, number)), fault, "text/event-stream")
+                else:
+                    told = _completion(body, number)
+                    told["choices"][0]["finish_reason"] = (
+                        fault.finish or told["choices"][0]["finish_reason"]
+                    )
+                    self._reply(json.dumps(told).encode(), fault)
 
-        def _reply(self, reply: bytes) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
+        def _reply(self, reply: bytes, fault: Fault, kind: str = "application/json") -> None:
+            self.send_response(fault.status)
+            self.send_header("content-type", kind)
             self.send_header("content-length", str(len(reply)))
+            if fault.retry_after is not None:
+                self.send_header("retry-after", fault.retry_after)
             self.end_headers()
-            self.wfile.write(reply)
+            self.wfile.write(reply[: len(reply) // 2] if fault.cut else reply)
+            self.close_connection = self.close_connection or fault.cut
 
         @override
         def log_message(self, *_: object) -> None:
@@ -144,3 +177,18 @@ def _completion(body: Body, number: int) -> Body:
         "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
     }
+
+
+def _events(told: Body) -> bytes:
+    """A completion as a stream: its words one by one, its end, what it used."""
+    head = {name: told[name] for name in ("id", "created", "model")}
+    head |= {"object": "chat.completion.chunk"}
+    words = str(told["choices"][0]["message"]["content"]).split(" ")
+    chunks: list[Body] = [
+        {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
+        for word in words
+    ]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    chunks.append({"choices": [], "usage": told["usage"]})
+    lines = [f"data: {json.dumps(head | chunk)}\n\n" for chunk in chunks]
+    return "".join([*lines, "data: [DONE]\n\n"]).encode()

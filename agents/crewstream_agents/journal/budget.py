@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from crewstream_agents.journal import layout
+from crewstream_agents.limits.serving import most_tokens
 from crewstream_agents.measure import provider_of
+from crewstream_agents.models import fallbacks
 from crewstream_agents.spec import BudgetAlert, Usage
 
 if TYPE_CHECKING:
@@ -16,12 +18,6 @@ if TYPE_CHECKING:
 
     from crewstream_agents.journal.store import Refused
     from crewstream_agents.measure import Recorder
-
-BYTES_A_TOKEN: Final = 3
-"""Less than in English prose, more than in many scripts: too much is held, not too little."""
-
-ANSWER_TOKENS: Final = 1024
-"""Held for an answer of a model whose `max_tokens` is not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +34,14 @@ class Charge:
 
 
 def at_most(reservation: str, recorder: Recorder, llm: Any, given: Mapping[str, Any]) -> Charge:
-    """What a call can use: its request, and the longest answer. Without a price, tokens only."""
-    request = f"{given.get('messages')}{given.get('tools') or ''}"
-    most = getattr(llm, "max_completion_tokens", None) or getattr(llm, "max_tokens", None)
-    usage = Usage(
-        input_tokens=len(request.encode("utf-8", "replace")) // BYTES_A_TOKEN + 1,
-        output_tokens=int(most or ANSWER_TOKENS),
-    )
+    """What a call can use, also on the models behind it. Without a price, tokens only."""
+    charges = [_of(reservation, recorder, one, given) for one in (llm, *fallbacks(llm))]
+    tokens, nano_usd = (max(getattr(c, n) for c in charges) for n in ("tokens", "nano_usd"))
+    return Charge(reservation, tokens, nano_usd)
+
+
+def _of(reservation: str, recorder: Recorder, llm: Any, given: Mapping[str, Any]) -> Charge:
+    usage = Usage(*most_tokens(llm, given))
     cost = recorder.cost(provider_of(llm, str(llm.model)), str(llm.model), usage)
     return _charge(reservation, usage, cost or Decimal(0))
 

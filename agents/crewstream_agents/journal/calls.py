@@ -28,7 +28,10 @@ from crewstream_agents.journal.llm import LlmCall
 from crewstream_agents.journal.replay import Journal, current, place
 from crewstream_agents.journal.request import parsed
 from crewstream_agents.journal.tool import ToolCall, original
-from crewstream_agents.measure import Answer, answers
+from crewstream_agents.limits.bounded import awithin, within
+from crewstream_agents.limits.serving import alone
+from crewstream_agents.limits.steps import adrive, drive
+from crewstream_agents.measure import answers, notes
 
 Method = Callable[..., Any]
 
@@ -44,19 +47,26 @@ def _call(method: Method) -> Method:
         journal = _journal_for(self)
         if journal is None:
             return method(self, *args, **kwargs)
-        made = LlmCall(journal, self, bind(args, kwargs))
+        given = bind(args, kwargs)
+        made = LlmCall(journal, self, given)
         if made.record is not None:
             return made.replay(made.record)
+
+        def ask(one: Any) -> Any:
+            made.begin(one)
+            with _under_way(self, one), alone(one, self):
+                work = functools.partial(method, self, *args, **kwargs)
+                return made.limited(one, work if one is self else lambda: one.call(**given))
+
         try:
             if made.must_reserve:
                 made.reserve()
-            made.begin()
-            with _under_way(self), _listening() as told:
-                result = method(self, *args, **kwargs)
+            with _listening(made):
+                result = drive(made.steps(), journal.flag, ask)
         except BaseException as error:
             made.failed(error)
             raise
-        made.done(result, told)
+        made.done(result)
         return result
 
     return call
@@ -70,19 +80,26 @@ def _acall(method: Method) -> Method:
         journal = _journal_for(self)
         if journal is None:
             return await method(self, *args, **kwargs)
-        made = LlmCall(journal, self, bind(args, kwargs))
+        given = bind(args, kwargs)
+        made = LlmCall(journal, self, given)
         if made.record is not None:
             return made.replay(made.record)
+
+        async def ask(one: Any) -> Any:
+            made.begin(one)
+            with _under_way(self, one), alone(one, self):
+                work = method(self, *args, **kwargs) if one is self else one.acall(**given)
+                return await made.alimited(one, work)
+
         try:
             if made.must_reserve:
                 await asyncio.to_thread(made.reserve)
-            made.begin()
-            with _under_way(self), _listening() as told:
-                result = await method(self, *args, **kwargs)
+            with _listening(made):
+                result = await adrive(made.steps(), journal.flag, ask)
         except BaseException as error:
             await asyncio.to_thread(made.failed, error)
             raise
-        await asyncio.to_thread(made.done, result, told)
+        await asyncio.to_thread(made.done, result)
         return result
 
     return acall
@@ -118,16 +135,14 @@ def _ainvoke(method: Method) -> Method:
         if journal is None:
             return await method(self, input, *args, **kwargs)
         made = _tool_call(journal, self, parsed(input))
-        if not await asyncio.to_thread(made.begin):
-            return made.replay()
-        try:
-            with _under_way(self, original(self)), made.inside():
-                value = await method(self, input, *args, **kwargs)
-        except BaseException as error:
-            await asyncio.to_thread(made.failed, error)
-            raise
-        await asyncio.to_thread(made.done, value)
-        return value
+
+        async def do(tool: Any) -> Any:
+            with _under_way(tool, original(tool)):
+                return await awithin(
+                    made.terms.timeout_s, made.name, method(self, input, *args, **kwargs)
+                )
+
+        return await adrive(made.steps(), journal.flag, do)
 
     return ainvoke
 
@@ -177,16 +192,12 @@ def _place(messages: Sequence[Mapping[str, Any]], tool_call: Any) -> int | None:
 
 def _made(journal: Journal, tool: Any, arguments: Any, work: Callable[[], Any]) -> Any:
     made = _tool_call(journal, tool, arguments)
-    if not made.begin():
-        return made.replay()
-    try:
-        with _under_way(tool, original(tool)), made.inside():
-            value = work()
-    except BaseException as error:
-        made.failed(error)
-        raise
-    made.done(value)
-    return value
+
+    def do(tool: Any) -> Any:
+        with _under_way(tool, original(tool)):
+            return within(made.terms.timeout_s, made.name, work)
+
+    return drive(made.steps(), journal.flag, do)
 
 
 def _tool_call(journal: Journal, tool: Any, arguments: Any) -> ToolCall:
@@ -217,14 +228,14 @@ def _under_way(*callees: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _listening() -> Iterator[list[Answer]]:
-    """What CrewAI tells of the model's answers in here."""
-    told: list[Answer] = []
-    token = answers.set(told)
+def _listening(made: LlmCall) -> Iterator[None]:
+    """What CrewAI tells of the model's answers in here is the call's."""
+    told, noted = answers.set(made.told), notes.set(made.notes)
     try:
-        yield told
+        yield
     finally:
-        answers.reset(token)
+        notes.reset(noted)
+        answers.reset(told)
 
 
 def _binder(method: Method) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]]:

@@ -31,6 +31,8 @@ class ExternalCall(ToolCall):
     it is NotPerformed: a gateway that timed out may have done it.
     """
 
+    external = True
+
     def __init__(self, journal: Journal, tool: Any, arguments: Any) -> None:
         super().__init__(journal, tool, arguments)
         # The call as its tool sees it: a try after an error is still the same call.

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from crewai.events.types.llm_events import LLMCallType
 from crewai.llms.base_llm import llm_call_context
 
+from crewstream_agents.failures import RunRefused
 from crewstream_agents.journal import budget
 from crewstream_agents.journal.record import LLM, Record
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.request import llm_key
 from crewstream_agents.journal.result import decode, encode
+from crewstream_agents.limits.bounded import Overdue, awithin, within
+from crewstream_agents.limits.serving import serve
+from crewstream_agents.limits.steps import Steps
 from crewstream_agents.measure import Answer, answers, provider_of, total
+from crewstream_agents.offline.model import OfflineModel
 from crewstream_agents.spec import Usage
 
 NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "replayed": True}
@@ -33,6 +38,11 @@ class LlmCall:
         self._key = llm_key(journal.where(), llm, given)
         self._number = journal.numbers.take(self._key)
         self.record = journal.answer(self._key, self._number)
+        self.told: list[Answer] = []
+        """What CrewAI's events say of its answers."""
+        self.notes: dict[str, str] = {}
+        """What is measured beside, such as how long it waited for a shared rate."""
+        self._answering = llm
         self._reservation = ""
         self._over = False
         self._lock = threading.Lock()
@@ -54,9 +64,32 @@ class LlmCall:
         if abandoned:  # the run was cancelled while this thread asked
             self._journal.release(name, lost=False)
 
-    def begin(self) -> None:
-        """From now on the model works."""
+    def steps(self) -> Steps:
+        """The call, on this model or one behind it. Raises what `limits.serving` does."""
+        return serve(self._journal.gate, self._llm, self._given, self.told, self.notes)
+
+    def begin(self, llm: Any) -> None:
+        """From now on this model works."""
+        self._answering = llm
         self._started, self._clock = time.time(), time.perf_counter()
+
+    def limited(self, llm: Any, work: Callable[[], Any]) -> Any:
+        """Make a call within the time of a model whose client has no limit of its own."""
+        try:
+            return within(self._limit_s(llm), str(llm.model), work)
+        except Overdue as late:
+            raise _unavailable(late) from late
+
+    async def alimited(self, llm: Any, work: Awaitable[Any]) -> Any:
+        """The same on an event loop."""
+        try:
+            return await awithin(self._limit_s(llm), str(llm.model), work)
+        except Overdue as late:
+            raise _unavailable(late) from late
+
+    def _limit_s(self, llm: Any) -> float | None:
+        keeps_time = "timeout" in type(llm).model_fields or isinstance(llm, OfflineModel)
+        return None if keeps_time else self._journal.gate.policy.models.timeout_s
 
     def failed(self, error: BaseException | None) -> None:
         """The call brought nothing. Raises HookAborted. Blocks."""
@@ -68,15 +101,15 @@ class LlmCall:
             cut = error is not None and not isinstance(error, Exception)
             self._journal.release(self._reservation, lost=cut)
 
-    def done(self, result: Any, told: Sequence[Answer]) -> None:
-        """Keep the answer; `told` is what CrewAI's events said of it. Blocks.
+    def done(self, result: Any) -> None:
+        """Keep the answer. Blocks.
 
         CrewAI takes an empty answer for none, and asks again. Raises HookAborted.
         """
         if not result:
             self.failed(None)
             return
-        record = self._record(result, told)
+        record = self._record(result)
         offline = self._journal.recorder.offline
         charge = None if offline else budget.spent(self._reservation, record.usage)
         self._journal.keep(self._key, self._number, record, charge)
@@ -114,8 +147,9 @@ class LlmCall:
             **whose,
         )
 
-    def _record(self, result: Any, told: Sequence[Answer]) -> Record:
-        llm, last = self._llm, told[-1] if told else None
+    def _record(self, result: Any) -> Record:
+        llm, told = self._answering, self.told
+        last = told[-1] if told else None
         model, event = str(llm.model), last.event if last else None
         # A model of the user's own may tell nothing of its usage; it is one call all the same.
         usage = total([one.call for one in told]) if told else Usage(llm_calls=1)
@@ -138,4 +172,9 @@ class LlmCall:
             finish_reason=getattr(event, "finish_reason", None),
             response_id=getattr(event, "response_id", None),
             reported=dict(getattr(event, "usage", None) or {}),
+            attributes=self.notes,
         )
+
+
+def _unavailable(late: Overdue) -> RunRefused:
+    return RunRefused("llm.unavailable", str(late), retryable=True)

@@ -25,7 +25,8 @@ class Record:
     """A finished call. `started` is a Unix time in seconds; `cost_usd` is exact, "" for no price.
 
     `reported` is the usage in the provider's own words; `kind_of_answer`, `finish_reason` and
-    `response_id` are CrewAI's, for the events of a replay.
+    `response_id` are CrewAI's, for the events of a replay. `error_type` is of a failure that is not
+    the tool's own; `attributes` are measured beside.
     """
 
     kind: str
@@ -46,6 +47,8 @@ class Record:
     finish_reason: str | None = None
     response_id: str | None = None
     reported: Mapping[str, Any] = field(default_factory=dict)
+    error_type: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         """As bytes; large ones compressed."""
@@ -88,8 +91,8 @@ class Record:
             provider=self.provider,
             model=self.model,
             usage=self.usage,
-            error_type="tool.failed" if self.is_error or self.failed else "",
-            attributes={} if self.cost_usd else {"price": "unknown"},
+            error_type=self.error_type or ("tool.failed" if self.is_error or self.failed else ""),
+            attributes={**self.attributes, **({} if self.cost_usd else {"price": "unknown"})},
             name=name,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,9 @@ from crewstream_agents.journal.numbers import Numbers
 from crewstream_agents.journal.record import HOST, Record
 from crewstream_agents.journal.result import decode, encode
 from crewstream_agents.journal.store import Refused, Written
+from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder
+from crewstream_agents.policy import Policy
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.spec import BudgetAlert, Call, CrewTask
 
@@ -64,8 +67,11 @@ class Journal:
         flag: StopFlag,
         recorder: Recorder,
         external: Collection[str] = (),
+        *,
+        gate: Gate | None = None,
     ) -> None:
         self.task, self.flag, self.recorder, self.external = task, flag, recorder, external
+        self.gate = gate or Gate(task, Policy(), flag, math.inf)
         self.numbers = Numbers()
         self.doubtful: dict[str, int] = {}
         """External calls that raised: their key, and the number of the call."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import crewai
 
 from crewstream_agents.journal.calls import WRAPS, Method
+from crewstream_agents.limits import serving
 
 SUPPORTED_CREWAI: Final = "1.15."
 """The releases that the replay matrix ran against."""
@@ -32,6 +33,7 @@ def install() -> None:
         for cls in _family(base):
             _wrap_methods(cls, base)
         _follow_subclasses(base)
+    serving.install()
     installed()
 
 

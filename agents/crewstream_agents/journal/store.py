@@ -35,7 +35,7 @@ LAST_PAUSE_S: Final = 1.0
 
 
 class Redises:
-    """A process's connection to Redis, for the journals of all its runs.
+    """A process's connection to Redis, for the journals of all its runs and what they share.
 
     `beat` is called now and then while the thread that made this object waits here: a run may ask
     from the event loop, and a loop that waits must not look as if it hung.
@@ -51,16 +51,19 @@ class Redises:
         )
         self._beat, self._loop = beat, threading.get_ident()
         self._scripts: dict[str, Any] = {}
+        self.free_until: dict[str, float] = {}
+        """Models that a moment ago nobody had to wait for: until when that is not asked again."""
         self._is_away = False
 
     def ask(self, script: str, keys: Sequence[str], args: Sequence[Any], flag: StopFlag) -> Any:
         """The answer of a script. Waits while Redis is away; raises HookAborted when stopped."""
         pause_s = FIRST_PAUSE_S
-        if script not in self._scripts:
-            self._scripts[script] = self._client.register_script(script)
+        run = self._scripts.get(script)
+        if run is None:
+            run = self._scripts[script] = self._client.register_script(script)
         while True:
             try:
-                answer = self._scripts[script](keys=keys, args=args)
+                answer = run(keys=keys, args=args)
             except AWAY as error:
                 self._away(error)
             else:

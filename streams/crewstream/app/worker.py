@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -23,8 +24,10 @@ from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import CrewDescribed, ProjectDescribed, TaskDescribed
 from crewstream.contracts.limits import Limits
+from crewstream.contracts.models import Models
 from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
+from crewstream.domain.runs import run_policy
 from crewstream.domain.window import Window
 from crewstream.errors import Misconfigured
 from crewstream.ports import CrewRuns
@@ -38,6 +41,8 @@ from crewstream.runtime.dispatcher import Held
 from crewstream.runtime.health import Health
 from crewstream.runtime.serve import serve
 from crewstream.runtime.worker_app import WorkerApplication, worker_app
+from crewstream_agents.endpoints import problems
+from crewstream_agents.policy import Policy
 from crewstream_agents.spec import JournalPlace, ModelPrice, ProjectDescription
 
 SECRETS = frozenset(
@@ -45,6 +50,8 @@ SECRETS = frozenset(
     for name, setting in Settings.model_fields.items()
     if setting.annotation is SecretStr
 )
+
+_log = logging.getLogger(__name__)
 
 
 class WallClock:
@@ -61,8 +68,9 @@ async def run(settings: Settings) -> int:
     described, limits = _described(settings, topics), Limits.load(settings.limits)
     redis = connect(settings.redis_url.get_secret_value())
     outcomes = RedisOutcomes(redis, settings.prefix)
+    policy = run_policy(limits, Models.load(settings.models))
     progress = RedisProgress(redis, settings.prefix)
-    async with _crew_runs(settings, limits, progress) as runs:
+    async with _crew_runs(settings, limits, policy, progress) as runs:
         cancelled = Cancellations(avro, runs, WallClock())
         processor = Worker(
             avro,
@@ -152,7 +160,7 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
 
 @asynccontextmanager
 async def _crew_runs(
-    settings: Settings, limits: Limits, progress: RedisProgress
+    settings: Settings, limits: Limits, policy: Policy, progress: RedisProgress
 ) -> AsyncIterator[CrewRuns]:
     if settings.worker_runs == "echo":
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
@@ -164,6 +172,8 @@ async def _crew_runs(
     # Crews do not see how to reach our servers.
     theirs = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
     environ = {**theirs, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
+    for problem in problems(policy.models, environ):
+        _log.warning("runs that need this model will fail: %s", problem)
     pool = RunnerPool(
         settings.runners,
         settings.worker_concurrency,
@@ -172,6 +182,7 @@ async def _crew_runs(
         prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
         explore=settings.selection_explore if settings.selection == "record" else None,
         progress=progress.tell,
+        policy=policy,
     )
     await pool.start()
     try:

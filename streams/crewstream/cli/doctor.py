@@ -69,6 +69,7 @@ async def _examine(settings: Settings) -> Sequence[Finding]:
         look("clickhouse", settings.clickhouse_dsn.get_secret_value(), _clickhouse(settings)),
         look("registry", settings.registry_url, _registry(settings)),
         look("status", settings.status_url, _status(settings)),
+        look("models", str(settings.models or ""), _models(settings)),
         look("java", "", _java()),
     )
     return await asyncio.gather(*looks)
@@ -138,6 +139,13 @@ async def _clickhouse(settings: Settings) -> Seen:
     async with connect(settings.clickhouse_dsn.get_secret_value()) as analytics:
         answer = await analytics.query("SELECT version()")
     return f"ClickHouse {answer.rows[0][0]}", ""
+
+
+async def _models(settings: Settings) -> Seen:
+    from crewstream.app.policy import models_problems  # noqa: PLC0415
+
+    named, wrong = models_problems(settings)
+    return named, "; ".join(wrong)
 
 
 async def _registry(settings: Settings) -> Seen:

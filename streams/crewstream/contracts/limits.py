@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from crewstream.errors import Misconfigured
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from crewstream.contracts.files import File, Strict
 
 EVERY_OTHER = "*"
 """The tenant or project whose limits hold for those that have none of their own."""
@@ -20,24 +16,22 @@ EVERY_OTHER = "*"
 Count = Annotated[int, Field(ge=1)]
 Money = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
 Price = Annotated[Decimal, Field(ge=0)]
+Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Budget(_Strict):
+class Budget(Strict):
     """What model calls may use in a calendar month, UTC; absent: as much as they like."""
 
     max_tokens: Count | None = None
     max_cost_usd: Money | None = None
 
 
-class TenantLimits(_Strict):
+class TenantLimits(Strict):
     """What one tenant may use.
 
     `weight` is its share of the workers beside other tenants; `max_open_tasks` counts the tasks of
-    its running workflows. Over a limit a request waits its turn, or is rejected.
+    its running workflows. Over a limit a request waits its turn, or is rejected. `tools` are names
+    or patterns of those that its crews may call; absent: all.
     """
 
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
@@ -46,6 +40,7 @@ class TenantLimits(_Strict):
     when_over: Literal["wait", "reject"] = "wait"
     max_waiting_workflows: Count = 10_000
     month: Budget = Budget()
+    tools: Patterns | None = None
 
     @property
     def admits_all(self) -> bool:
@@ -53,24 +48,33 @@ class TenantLimits(_Strict):
         return self.max_running_workflows is None and self.max_open_tasks is None
 
 
-class AgentLimits(_Strict):
+class AgentLimits(Strict):
     """What one agent may do; of its tasks at most `max_tasks` run at once, over all workers."""
 
     max_tasks: Count | None = None
 
 
-class ProjectLimits(_Strict):
+class ProjectLimits(Strict):
     """What one project may use; `max_tasks` run at once in each worker process.
 
-    `agents` are named as in agents.yaml.
+    `agents` are named as in agents.yaml; `tools` as those of tenants.
     """
 
     max_tasks: Count | None = None
     agents: Mapping[str, AgentLimits] = {}
     month: Budget = Budget()
+    tools: Patterns | None = None
 
 
-class ModelPrice(_Strict):
+class ToolLimits(Strict):
+    """What holds for a tool, whatever it says itself; `cache_ttl_s` 0: its results are not kept."""
+
+    cache_ttl_s: Annotated[float, Field(ge=0)] | None = None
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    calls_per_minute: Annotated[float, Field(gt=0)] | None = None
+
+
+class ModelPrice(Strict):
     """What a model costs, in US dollars per million tokens."""
 
     input_usd: Price
@@ -78,13 +82,15 @@ class ModelPrice(_Strict):
     cached_input_usd: Price | None = None
 
 
-class Limits(_Strict):
+class Limits(File):
     """Every limit of an installation; by default there is none."""
 
     version: Literal[1] = 1
     tenants: Mapping[str, TenantLimits] = {}
     projects: Mapping[str, ProjectLimits] = {}
     prices: Mapping[str, ModelPrice] = {}
+    tools: Mapping[str, ToolLimits] = {}
+    when_tool_refused: Literal["tell", "stop"] = "tell"
     soft_ratio: Annotated[float, Field(gt=0, le=1)] = 0.8
     """The part of a budget at which it is said that it comes to its end."""
 
@@ -96,18 +102,10 @@ class Limits(_Strict):
         """The limits of a project."""
         return self.projects.get(project_id) or self.projects.get(EVERY_OTHER) or _NO_LIMITS
 
-    @classmethod
-    def load(cls, path: Path | None) -> Limits:
-        """Read a file; None: no limits. Raises Misconfigured, which names every fault."""
-        if path is None:
-            return cls()
-        try:
-            return cls.model_validate(yaml.safe_load(path.read_text("utf-8")) or {})
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise Misconfigured(f"{path} cannot be read: {error}") from error
-        except ValidationError as error:
-            faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise Misconfigured(f"{path}: {'; '.join(faults)}") from error
+    def allowed_tools(self, tenant_id: str, project_id: str) -> list[Patterns]:
+        """Lists of patterns: a tool may be called that is in every one of them."""
+        lists = self.tenant(tenant_id).tools, self.project(project_id).tools
+        return [each for each in lists if each is not None]
 
 
 _NO_TENANT_LIMITS = TenantLimits()

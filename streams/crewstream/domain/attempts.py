@@ -77,6 +77,7 @@ def crew_task(
         agent_limits={name: each.max_tasks or 0 for name, each in of_agents.items()},
         part_of=task.part_of,
         answers=task.answers,
+        tools=limits.allowed_tools(task.tenant_id, task.project_id),
     )
 
 

@@ -109,11 +109,25 @@ class Worker:
         meter.count("crewstream_tasks_total", project=project, status=outcome.status)
         meter.observe("crewstream_task_queue_seconds", queued_s, project=project)
         meter.observe("crewstream_task_seconds", ran_s, project=project)
+        for call in outcome.calls:
+            if call.operation is spec.Operation.EXECUTE_TOOL and not call.replayed:
+                self._count_tool(project, call)
         if not usage.llm_calls:
             return
         for direction, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             meter.count("crewstream_tokens_total", tokens, project=project, direction=direction)
         meter.count("crewstream_cost_usd_total", float(usage.cost_usd), project=project)
+
+    def _count_tool(self, project: str, call: spec.Call) -> None:
+        tool, result = call.tool, "failed" if call.error_type else "ok"
+        if "refused" in call.attributes:
+            result = "refused"
+        elif call.attributes.get("cache") == "hit":
+            result = "cached"
+        else:
+            took_s = call.duration_ms / 1000
+            self._meter.observe("crewstream_tool_seconds", took_s, project=project, tool=tool)
+        self._meter.count("crewstream_tool_calls_total", project=project, tool=tool, result=result)
 
     def _encoded(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> list[bytes]:
         """The measurements of an attempt and, last, its result."""

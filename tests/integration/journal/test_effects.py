@@ -19,6 +19,7 @@ from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.budget import Charge
 from crewstream_agents.journal.store import Lease, Written
+from crewstream_agents.limits.serving import ModelFailed
 from crewstream_agents.measure import total
 from crewstream_agents.spec import Account, CrewTask
 from crewstream_agents.tools import NOT_PERFORMED, NotPerformed, idempotency_key
@@ -280,7 +281,7 @@ def test_a_call_that_fails_holds_nothing(bench: Bench) -> None:
     def fail(*_: Any) -> str:
         raise ConnectionError("refused")
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ModelFailed, match="refused"):
         bench.run(one(agent(model(compose=fail))), charged(1_000_000), offline=False)
 
     assert bench.account("workflow:w")["tokens_reserved"] == 0

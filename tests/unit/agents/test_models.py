@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from crewai import LLM, Agent, Crew, Process, Task
+from crewai.agent import core
 from crewai.agents.agent_builder.base_agent import BaseAgent
+from crewai.llm_overlay import llm_overlay
+from crewai.llms import retry
+from crewai.tasks.llm_guardrail import LLMGuardrail
 
-from crewstream_agents import models
-from crewstream_agents.models import ModelNotConfigured, assign, configured
+from crewstream_agents import models, policy
+from crewstream_agents.limits import serving
+from crewstream_agents.models import ModelNotConfigured, assign, configured, fallbacks
 from crewstream_agents.offline.model import OFFLINE, OfflineModel
+from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Route
+from crewstream_agents.routes import overlay
 from crewstream_agents.spec import CrewTask
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -52,7 +61,7 @@ def test_a_model_is_given_to_all_but_those_that_declare_their_own() -> None:
     own = LLM(model="openai/gpt-4o", api_key="k")
     made = crew(llm=own)
     choice = assign(made, TASK, SERVER)
-    assert (choice.model, choice.offline) == ("openai/llama", False)
+    assert (choice.model, choice.offline) == ("openai/gpt-4o", False)  # of the last task's agent
     assert made.agents[0].llm is own
     given: Any = made.agents[1].llm
     assert (given.model, given.base_url) == ("llama", SERVER["MODEL_BASE_URL"])
@@ -112,3 +121,156 @@ def test_openais_own_variable_points_elsewhere_too() -> None:
     endpoint = configured({"MODEL": "gpt-x", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
     assert endpoint is not None
     assert (endpoint.model, endpoint.base_url) == ("openai/gpt-x", "http://127.0.0.1:9/v1")
+
+
+@pytest.fixture
+def routed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the routes of the run under way."""
+    tokens: list[Any] = []
+
+    def route(*routes: Route) -> None:
+        tokens.append(policy.current.set(Policy(ModelPolicy(routes))))
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    yield route
+    for token in reversed(tokens):
+        policy.current.reset(token)
+
+
+def served(name: str, **known: Any) -> ModelSpec:
+    return ModelSpec(name, "http://127.0.0.1:9/v1", **known)
+
+
+def name_of(llm: Any) -> str:
+    return str(llm.model)
+
+
+def test_a_route_wins_over_what_the_crew_declares_and_the_environment(
+    routed: Callable[..., None],
+) -> None:
+    routed(Route((served("routed", max_tokens=7, temperature=0.5, timeout_s=3.0),), agent="one"))
+    made = crew(llm=LLM(model="openai/gpt-4o", api_key="k"))
+
+    choice = assign(made, TASK, SERVER)
+
+    given: Any = made.agents[0].llm
+    assert (given.model, given.max_tokens, given.temperature, given.timeout) == (
+        *("routed", 7, 0.5),
+        3.0,
+    )
+    assert name_of(made.agents[1].llm) == "llama"
+    assert choice.model == "openai/routed"
+
+
+def test_models_of_a_crew_that_no_agent_has_are_routed_too(routed: Callable[..., None]) -> None:
+    purposes = ("manager", "planning", "function_calling", "guardrail", "agent")
+    routed(*(Route((served(purpose),), purpose=purpose) for purpose in purposes))
+    made = crew(
+        process=Process.hierarchical,
+        manager_llm="openai/gpt-4o",
+        planning=True,
+        function_calling_llm="openai/gpt-4o",
+    )
+    made.agents[0].llm = LLM(model="openai/gpt-4o", api_key="k")
+    made.tasks[0] = Task(
+        description="d", expected_output="e", agent=made.agents[0], guardrail="Be kind."
+    )
+
+    assign(made, TASK, {})
+
+    guard: Any = made.tasks[0]._guardrail  # noqa: SLF001 - guarded here
+    assert [
+        name_of(llm)
+        for llm in (made.manager_llm, made.planning_llm, made.function_calling_llm, guard.llm)
+    ] == ["manager", "planning", "function_calling", "guardrail"]
+    assert {name_of(agent.llm) for agent in made.agents} == {"agent"}
+
+
+def test_a_manager_agent_has_its_route(routed: Callable[..., None]) -> None:
+    routed(Route((served("boss"),), purpose="manager", agent="Chief*"), Route((served("rest"),)))
+    boss = Agent(role="Chief of all", goal="g", backstory="b")
+    made = crew(process=Process.hierarchical, manager_agent=boss)
+
+    assign(made, TASK, {})
+
+    assert [name_of(one.llm) for one in (boss, *made.agents)] == ["boss", "rest", "rest"]
+
+
+def test_models_behind_are_known_by_the_first(routed: Callable[..., None]) -> None:
+    routed(Route((served("a"), served("b"), ModelSpec("offline"))))
+    made = crew()
+
+    assign(made, TASK, {})
+
+    given: Any = made.agents[0].llm
+    assert [name_of(one) for one in fallbacks(given)] == ["b", OFFLINE]
+    assert fallbacks(LLM(model="openai/gpt-4o", api_key="k")) == ()
+
+
+def test_a_route_may_be_offline(routed: Callable[..., None]) -> None:
+    routed(Route((ModelSpec("offline"),)))
+    made = crew(llm=LLM(model="openai/gpt-4o", api_key="k"))
+
+    assert assign(made, TASK, {}).offline is True
+    assert isinstance(made.agents[0].llm, OfflineModel)
+
+
+def test_who_has_no_route_and_no_model_is_told(routed: Callable[..., None]) -> None:
+    routed(Route((served("a"),), agent="one"))
+
+    with pytest.raises(ModelNotConfigured, match=r"no route .* fits agent 'two' of p/x"):
+        assign(crew(), TASK, {})
+
+
+def test_a_route_whose_key_is_missing_is_told(routed: Callable[..., None]) -> None:
+    routed(Route((ModelSpec("openai/a", key_env="OURS"),)))
+
+    with pytest.raises(ModelNotConfigured, match="set OURS"):
+        assign(crew(), TASK, {})
+
+
+def test_a_model_made_from_a_name_while_the_crew_runs_is_routed_by_an_overlay(
+    routed: Callable[..., None],
+) -> None:
+    routes = (Route((ModelSpec("openai/gpt-4o-mini"),)),)
+    routed(*routes)
+    made = crew()
+
+    assign(made, TASK, {"OPENAI_API_KEY": "k"})
+    with llm_overlay(dict(overlay(routes, "p", "x", ["one", "two"]))):
+        inner = LLM(model="openai/gpt-4o", api_key="k")
+        made.agents[0].interpolate_inputs({})
+        made.agents[1].interpolate_inputs({})
+
+    assert name_of(inner) == "gpt-4o-mini"
+    assert made.agents[0].llm is made.agents[1].llm  # what is given stays as it is given
+
+
+def test_offline_nobody_judges_by_words() -> None:
+    made = crew(llm=LLM(model="openai/gpt-4o", api_key="k"))
+    made.tasks[0] = Task(
+        description="d", expected_output="e", agent=made.agents[0], guardrails=["Be kind."]
+    )
+
+    assign(made, TASK, {})
+
+    assert made.tasks[0]._guardrails == []  # noqa: SLF001 - guarded here
+
+
+def test_a_client_that_was_made_already_gets_a_time_limit_and_no_tries_of_its_own() -> None:
+    llm: Any = LLM(model="openai/gpt-4o", api_key="k")
+    own: Any = LLM(model="openai/gpt-4o", api_key="k", timeout=5.0, max_retries=4)
+
+    for one in (llm, own):
+        serving.settled(one, 7.0)
+
+    for one, timeout_s in ((llm, 7.0), (own, 5.0)):
+        for client in (one, one._client, one._async_client):  # noqa: SLF001 - guarded here
+            assert (client.timeout, client.max_retries) == (timeout_s, 0)
+
+
+def test_the_private_names_of_tries_are_there() -> None:
+    assert getattr(retry, serving.RETRYING).get() is False
+    assert isinstance(getattr(core, serving.PASSED_ON), tuple)
+    guard = LLMGuardrail("g", LLM(model="openai/gpt-4o", api_key="k"))
+    assert serving.GUARDRAIL in inspect.getsource(type(guard)._validate_output)  # noqa: SLF001

@@ -17,6 +17,8 @@ from crewsample.model import Choice, ScriptedModel, assign
 from crewstream_agents import templates as templates_module
 from crewstream_agents.failures import NO_OUTPUT, RunRefused
 from crewstream_agents.isolation import isolate
+from crewstream_agents.journal import seam
+from crewstream_agents.policy import ModelPolicy, Policy
 from crewstream_agents.progress import REPEAT_S
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Operation, Status, ToolFailure, Upstream
@@ -49,10 +51,14 @@ QUOTE = CrewTask(
 @pytest.fixture(autouse=True)
 def _isolated() -> None:
     isolate()
+    seam.install()
 
 
-async def execute(task: CrewTask, models: Any = assign, **environ: str) -> CrewOutcome:
-    return await Run(task).execute(Templates({"sample": PROJECT}), models, environ)
+async def execute(
+    task: CrewTask, models: Any = assign, policy: Policy | None = None, **environ: str
+) -> CrewOutcome:
+    run = Run(task, policy=policy or Policy())
+    return await run.execute(Templates({"sample": PROJECT}), models, environ)
 
 
 def error_type(outcome: CrewOutcome) -> str:
@@ -211,11 +217,16 @@ async def test_a_tool_that_fails_is_told_though_the_run_succeeds() -> None:
     assert [c.error_type for c in outcome.calls if c.tool] == ["tool.failed"]
 
 
-async def test_a_model_that_is_away_is_retryable_and_called_once() -> None:
-    outcome = await execute(replace(QUOTE, inputs={"model_error": "refused"}))
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_model_that_is_away_is_retryable_and_tried_as_often_as_configured(
+    retries: int,
+) -> None:
+    policy = Policy(ModelPolicy(retries=retries))
+
+    outcome = await execute(replace(QUOTE, inputs={"model_error": "refused"}), policy=policy)
 
     assert error_type(outcome) == "llm.unavailable"
-    assert sum(call.operation is Operation.CHAT for call in outcome.calls) == 1
+    assert sum(call.operation is Operation.CHAT for call in outcome.calls) == 1 + retries
 
 
 async def test_a_false_success_is_a_failure() -> None:

@@ -10,6 +10,15 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crewstream_agents.policy import (
+    ModelPolicy,
+    ModelSpec,
+    Policy,
+    Rate,
+    Route,
+    ToolPolicy,
+    ToolRule,
+)
 from crewstream_agents.spec import (
     Account,
     BudgetAlert,
@@ -115,7 +124,10 @@ async def test_messages_are_told_apart_however_they_are_cut() -> None:
 async def test_what_runs_share_arrives_and_shows_no_password() -> None:
     channel = to_runner()
     place = JournalPlace("redis://:secret@127.0.0.1:6379/0", "crewstream")
-    setup = Setup(place, {"m": ModelPrice(Decimal("0.15"), Decimal("0.6"))})
+    route = Route((ModelSpec("openai/m", key_env="K"), ModelSpec("offline")), project="p*")
+    models = ModelPolicy((route,), {"openai/*": Rate(60, 1e5)}, {"p": 2.0}, retries=0)
+    policy = Policy(models, ToolPolicy({"search*": ToolRule(timeout_s=5)}, stop_when_refused=True))
+    setup = Setup(place, {"m": ModelPrice(Decimal("0.15"), Decimal("0.6"))}, 0.2, policy)
 
     assert await channel.receive(reader_of(channel.encode(setup))) == setup
     assert "secret" not in repr(setup)

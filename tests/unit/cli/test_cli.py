@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,26 @@ def test_doctor_says_what_to_do_and_fails(run: Run) -> None:
     }.items():
         assert not found[what]["ok"]
         assert word in found[what]["mend"]
+
+
+def test_doctor_names_every_fault_of_models(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    file = tmp_path / "models.yaml"
+    monkeypatch.setenv("CREWSTREAM_MODELS", str(file))
+    file.write_text("routes: [{project: corldove, use: openai/gpt-4o}, {use: offline}]")
+
+    def told() -> dict[str, Any]:
+        found = json.loads(run("doctor", "--json").out)
+        return next(each for each in found if each["what"] == "models")
+
+    assert told()["found"] == "2 routes, 0 rates"
+    assert "did you mean 'coreldove'?" in told()["mend"]
+    assert "set OPENAI_API_KEY" in told()["mend"]
+    file.write_text("routes: [{use: offlin}]")
+    assert "did you mean" not in told()["mend"]
+    assert "routes.0.use: no model 'offlin' under models" in told()["mend"]
 
 
 def test_doctor_shows_no_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,3 +198,20 @@ def test_a_run_gets_the_limits_of_its_projects_agents() -> None:
     task = attempts.crew_task(assigned(), NOW, limits, known)
 
     assert (task.agent_limits, task.standings) == ({"alice": 2}, known)
+
+
+def test_a_tool_must_be_on_the_list_of_the_tenant_and_of_the_project() -> None:
+    limits = Limits.model_validate(
+        {
+            "tenants": {"acme": {"tools": ["search_*"]}},
+            "projects": {"shop": {"tools": ["search_web", "price"]}},
+        }
+    )
+
+    both = attempts.crew_task(assigned(), NOW, limits)
+    one = attempts.crew_task(assigned(tenant_id="other"), NOW, limits)
+    none = attempts.crew_task(assigned(), NOW, Limits())
+
+    assert both.tools == [("search_*",), ("search_web", "price")]
+    assert one.tools == [("search_web", "price")]
+    assert none.tools == []

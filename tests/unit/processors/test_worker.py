@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +18,15 @@ from crewstream.errors import NotNow, Transient
 from crewstream.processors.worker import Worker
 from crewstream.records import Inbound, Outbound
 from crewstream.testing import EchoRuns, FixedClock, MemoryMeter, MemoryOutcomes
-from crewstream_agents.spec import Candidate, CrewOutcome, CrewTask, Failure, Status
+from crewstream_agents.spec import (
+    Call,
+    Candidate,
+    CrewOutcome,
+    CrewTask,
+    Failure,
+    Operation,
+    Status,
+)
 from support.flow import CODEC, START, TOPICS
 
 ASSIGNED = TaskAssigned.model_validate(
@@ -61,8 +70,26 @@ class Known:
         return {"/a": Candidate("a", 0.9, 12)}
 
 
+class Counts(MemoryMeter):
+    """Counts of tools with their labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tools: Counter[tuple[str, str]] = Counter()
+
+    @override
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        super().count(name, by, **labels)
+        if name == "crewstream_tool_calls_total":
+            self.tools[labels["tool"], labels["result"]] += 1
+
+
 def handle(
-    runs: EchoRuns, outcomes: MemoryOutcomes, task: TaskAssigned, standings: Known | None = None
+    runs: EchoRuns,
+    outcomes: MemoryOutcomes,
+    task: TaskAssigned,
+    meter: MemoryMeter | None = None,
+    standings: Known | None = None,
 ) -> Sequence[Outbound]:
     worker = Worker(
         CODEC,
@@ -70,7 +97,7 @@ def handle(
         runs=runs,
         outcomes=outcomes,
         clock=FixedClock(START),
-        meter=MemoryMeter(),
+        meter=meter or MemoryMeter(),
         name="test",
         standings=standings,
     )
@@ -102,7 +129,7 @@ def test_a_run_that_was_taken_over_sends_nothing() -> None:
 def test_a_run_gets_the_standings_of_its_crew() -> None:
     runs, known = Runs(), Known()
 
-    handle(runs, MemoryOutcomes(), ASSIGNED, known)
+    handle(runs, MemoryOutcomes(), ASSIGNED, standings=known)
 
     assert known.asked == [("bizoholic", "c", "")]
     assert runs.asked[0].standings == {"/a": Candidate("a", 0.9, 12)}
@@ -149,3 +176,34 @@ def test_an_attempt_whose_deadline_has_passed_is_not_run_but_accounted_for() -> 
     assert runs.asked[0].deadline_s <= 0
     assert finished.failure is not None
     assert finished.failure.error_type == "task.timeout"
+
+
+def test_calls_of_tools_are_counted_by_how_they_ended_and_replays_are_not() -> None:
+    def call(error_type: str = "", *, replayed: bool = False, **attributes: str) -> Call:
+        return Call(
+            *(0, Operation.EXECUTE_TOOL, START, 250.0),
+            tool="price",
+            error_type=error_type,
+            attributes=attributes,
+            replayed=replayed,
+        )
+
+    calls = [
+        call(),
+        call(cache="miss"),
+        call(cache="hit"),
+        call("tool.failed"),
+        call("tool.not_allowed", refused="true"),
+        call(replayed=True),
+    ]
+    meter = Counts()
+
+    handle(Runs(calls=calls), MemoryOutcomes(epochs={"w/t/1": 2}), ASSIGNED, meter)
+
+    assert meter.tools == {
+        ("price", "ok"): 2,
+        ("price", "cached"): 1,
+        ("price", "failed"): 1,
+        ("price", "refused"): 1,
+    }
+    assert meter.values["crewstream_tool_seconds"] == [0.25] * 3

@@ -1,5 +1,5 @@
 -- title: Tools
--- about: How often each tool was called, how it ended and how long it took.
+-- about: How often each tool was called, how it ended, what the cache answered and how long it took.
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 SELECT
@@ -8,6 +8,9 @@ SELECT
     count() AS calls,
     round(countIf(status = 'ok') / calls, 4) AS success_rate,
     countIf(replayed) AS replayed_calls,
+    countIf(error_type = 'tool.not_allowed' AND NOT replayed) AS refused_calls,
+    countIf(attributes['cache'] = 'hit') AS cache_hits,
+    round(cache_hits / nullIf(countIf(attributes['cache'] IN ('hit', 'miss')), 0), 4) AS hit_rate,
     round(avg(duration_ms), 3) AS mean_ms,
     round(quantile(0.95)(duration_ms), 3) AS p95_ms,
     arraySort(groupUniqArray(3)(agent)) AS agents
