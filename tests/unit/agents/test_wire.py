@@ -61,6 +61,7 @@ TASK = CrewTask(
     agent_limits={"a": 2},
     part_of="t",
     answers=["Shorter."],
+    tools=[["search_*"]],
 )
 OUTCOME = CrewOutcome(
     assignment_id="w/t/1",
