@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from crewstream.errors import Invalid
 
@@ -20,6 +20,10 @@ ENGINE = {engine:ReplacingMergeTree(applied_at)} ORDER BY name
 """
 _ENGINE = re.compile(r"\{engine:(\w+)\(([^)]*)\)\}")
 _END = re.compile(r";[ \t]*$", re.MULTILINE)
+_UNLESS = re.compile(r"^-- unless: (.+)$", re.MULTILINE)
+
+State = Literal["applied", "pending", "changed", "unknown"]
+"""`changed`: reads otherwise than when it was applied; `unknown`: applied, but not in this release."""
 
 
 class ChangedMigration(Invalid):
@@ -94,6 +98,34 @@ def pending(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[M
     return [m for m in known if m.name not in ledger]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a migration stands to a database; the checksums are those of the file and the ledger."""
+
+    name: str
+    state: State
+    file: str = ""
+    ledger: str = ""
+
+
+def standings(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[Standing]:
+    """Every migration that is shipped or was applied, in order."""
+    files = {migration.name: migration.checksum for migration in known}
+    return [
+        Standing(name, _state(files.get(name), ledger.get(name)), files.get(name, ""), was)
+        for name in sorted(files.keys() | ledger.keys())
+        for was in [ledger.get(name, "")]
+    ]
+
+
+def _state(file: str | None, ledger: str | None) -> State:
+    if file is None:
+        return "unknown"
+    if ledger is None:
+        return "pending"
+    return "applied" if file == ledger else "changed"
+
+
 async def applied(database: Database, place: Place) -> Mapping[str, str]:
     """The ledger: name -> checksum; made if it is not there."""
     await database.command(place.rendered(LEDGER))
@@ -105,14 +137,21 @@ async def migrate(
 ) -> Sequence[str]:
     """Apply what is missing; the names applied.
 
-    A migration that dies half-way is run again from its start: its statements may run again.
+    A migration that dies half-way is run again from its start: its statements may run again. One
+    that may not says when it is done: `-- unless: <query>`, which has a row of two columns then.
     """
     todo = pending(migrations() if known is None else known, await applied(database, place))
     for migration in todo:
         for statement in migration.statements(place):
-            await database.command(statement)
+            if not await _done(database, statement):
+                await database.command(statement)
         entry = f"('{migration.name}', '{migration.checksum}')"
         await database.command(
             place.rendered("INSERT INTO {db}.migrations (name, checksum) VALUES ") + entry
         )
     return [migration.name for migration in todo]
+
+
+async def _done(database: Database, statement: str) -> bool:
+    unless = _UNLESS.search(statement)
+    return unless is not None and bool(await database.pairs(unless[1]))
