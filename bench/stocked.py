@@ -14,7 +14,8 @@ _EVENTS = """
 INSERT INTO events
 SELECT
     toUUID(concat('00000000-0000-4000-8000-', leftPad(hex(number), 12, '0'))) AS event_id,
-    now64(6) - toIntervalSecond({days:UInt32} * 86400 * (1 - w / {workflows:UInt64})) AS occurred_at,
+    now64(6) - toIntervalSecond({days:UInt32} * 86400 * (1 - w / {workflows:UInt64}))
+        AS occurred_at,
     concat('tenant-', toString(w % 20)) AS tenant_id,
     ['bizoholic', 'coreldove', 'thrillring'][1 + w % 3] AS project_id,
     concat('wf-', toString(w)) AS workflow_id,
@@ -74,7 +75,10 @@ async def stock(analytics: Analytics, events: int) -> None:
                 "many": many,
             },
         )
-    for rollup, recent in (("rollup_1h", "toIntervalMinute(15)"), ("rollup_1d", "toIntervalMinute(30)")):
+    for rollup, recent in (
+        ("rollup_1h", "toIntervalMinute(15)"),
+        ("rollup_1d", "toIntervalMinute(30)"),
+    ):
         await analytics.command(await _whole(analytics, rollup, recent))
 
 

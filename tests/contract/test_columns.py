@@ -163,7 +163,9 @@ async def test_a_cluster_understands_every_statement(tmp_path: Path) -> None:
     ]
     async with connect(f"chdb://{tmp_path}/data") as analytics:
         for name, statement in statements:
-            found = await analytics.query("SELECT formatQuerySingleLine({q:String})", {"q": statement})
+            found = await analytics.query(
+                "SELECT formatQuerySingleLine({q:String})", {"q": statement}
+            )
             assert found.rows[0][0], name
     tables = [statement for _, statement in statements if "CREATE TABLE" in statement]
     assert all("Replicated" in statement for statement in tables)

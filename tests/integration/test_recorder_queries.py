@@ -154,7 +154,7 @@ def states() -> Iterator[WorkflowState]:
 
 
 def diamond() -> WorkflowState:
-    """a of 10 s, then b of 5 s and c of 20 s (after 2 s of waiting), then d of 1 s after both."""
+    """A of 10 s, then b of 5 s and c of 20 s (after 2 s of waiting), then d of 1 s after both."""
     began = NOW - timedelta(minutes=10)
 
     def ran(task_id: str, start_s: float, end_s: float, *after: str) -> TaskState:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from crewstream.analytics.library import files
 from crewstream.errors import Invalid
 
 if TYPE_CHECKING:
@@ -18,12 +18,16 @@ CREATE TABLE IF NOT EXISTS {db}.migrations {on_cluster}
 (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = {engine:ReplacingMergeTree(applied_at)} ORDER BY name
 """
+_HAS_LEDGER = """
+SELECT name, name FROM system.tables
+WHERE '{db}' = concat('`', database, '`') AND name = 'migrations'
+"""
 _ENGINE = re.compile(r"\{engine:(\w+)\(([^)]*)\)\}")
 _END = re.compile(r";[ \t]*$", re.MULTILINE)
 _UNLESS = re.compile(r"^-- unless: (.+)$", re.MULTILINE)
 
 State = Literal["applied", "pending", "changed", "unknown"]
-"""`changed`: reads otherwise than when it was applied; `unknown`: applied, but not in this release."""
+"""`changed`: reads otherwise than when it was applied; `unknown`: was applied, is not shipped."""
 
 
 class ChangedMigration(Invalid):
@@ -79,9 +83,7 @@ class Migration:
 
 def migrations() -> Sequence[Migration]:
     """Every migration that is shipped, in order."""
-    folder = resources.files(__package__) / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [Migration(f.name.removesuffix(".sql"), f.read_text("utf-8")) for f in files]
+    return [Migration(name, text) for name, text in files("migrations").items()]
 
 
 def pending(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[Migration]:
@@ -126,9 +128,10 @@ def _state(file: str | None, ledger: str | None) -> State:
     return "applied" if file == ledger else "changed"
 
 
-async def applied(database: Database, place: Place) -> Mapping[str, str]:
-    """The ledger: name -> checksum; made if it is not there."""
-    await database.command(place.rendered(LEDGER))
+async def ledger(database: Database, place: Place) -> Mapping[str, str]:
+    """What was applied: name -> checksum; nothing where there is no ledger."""
+    if not await database.pairs(place.rendered(_HAS_LEDGER)):
+        return {}
     return await database.pairs(place.rendered("SELECT name, checksum FROM {db}.migrations FINAL"))
 
 
@@ -140,7 +143,8 @@ async def migrate(
     A migration that dies half-way is run again from its start: its statements may run again. One
     that may not says when it is done: `-- unless: <query>`, which has a row of two columns then.
     """
-    todo = pending(migrations() if known is None else known, await applied(database, place))
+    await database.command(place.rendered(LEDGER))
+    todo = pending(migrations() if known is None else known, await ledger(database, place))
     for migration in todo:
         for statement in migration.statements(place):
             if not await _done(database, statement):

@@ -1,6 +1,6 @@
 -- title: Agents
 -- about: Completion, first-try success, retries, speed, efficiency and cost per task of every agent.
--- plot: agent: completion_rate, first_try_rate, efficiency
+-- plot: project_id agent: completion_rate first_try_rate efficiency
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 -- Efficiency is the part of an agent's working time that ended in success.

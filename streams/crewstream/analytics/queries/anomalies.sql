@@ -1,12 +1,14 @@
 -- title: Anomalies
 -- about: Hours that do not fit a project's daily rhythm: what was, what was to be expected.
--- plot: hour: actual, expected
+-- plot: hour project_id: actual expected
 -- param metric: String = 'tasks' (tasks|mean_s|error_rate|cost_usd) -- What is looked at.
 -- param days: UInt32 = 14 -- How many days of history.
 -- param project: String = '' -- One project; all when empty.
--- Seasonal-trend decomposition (STL, Cleveland et al. 1990) by hour of the day, and Tukey's fences
--- around what it leaves over. Only whole hours, and only projects with three days of history. What is
--- no more than chance (counts: three times their root) or too little to matter is left out.
+-- Hours far from the median of their hour of the day are pulled to its edge before the rhythm is
+-- learned, so that an incident is not expected again. Seasonal-trend decomposition (STL, Cleveland et
+-- al. 1990) by hour of the day, and Tukey's fences around what it leaves over. Only whole hours, and
+-- only projects with three days of history. What is no more than chance (counts: three times their
+-- root) or too little to matter is left out.
 WITH
     toUnixTimestamp(toStartOfHour(now('UTC'))) AS this_hour,
     greatest({days:UInt32}, 3) * 24 AS hours,
@@ -41,12 +43,34 @@ WITH
         GROUP BY project_id
         HAVING length(ys) >= 72
     ),
+    rhythm AS (
+        SELECT
+            *,
+            length(ys) AS n,
+            arrayMap(
+                p -> arrayReduce('median', arrayFilter((y, i) -> i % 24 = p, ys, range(n))),
+                range(24)) AS medians,
+            arrayMap(
+                p -> greatest(
+                    0.5 * abs(medians[p + 1]),
+                    4.4478 * arrayReduce('median', arrayMap(
+                        y -> abs(y - medians[p + 1]),
+                        arrayFilter((y, i) -> i % 24 = p, ys, range(n))))),
+                range(24)) AS edges,
+            arrayMap(
+                (y, i) -> greatest(
+                    least(y, medians[i % 24 + 1] + edges[i % 24 + 1]),
+                    medians[i % 24 + 1] - edges[i % 24 + 1]),
+                ys, range(n)) AS calm
+        FROM series
+    ),
     parts AS (
         SELECT
             project_id, first, ys,
-            seriesDecomposeSTL(ys, 24) AS stl,
-            seriesOutliersDetectTukey(stl[3], 0.1, 0.9, 2.0) AS scores
-        FROM series
+            seriesDecomposeSTL(calm, 24) AS stl,
+            arrayMap((y, s, t) -> y - s - t, ys, stl[1], stl[2]) AS rest,
+            seriesOutliersDetectTukey(rest, 0.1, 0.9, 2.0) AS scores
+        FROM rhythm
     )
 SELECT
     toDateTime(this_hour - (hours - (first + i)) * 3600, 'UTC') AS hour,

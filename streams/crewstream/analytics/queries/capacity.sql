@@ -1,6 +1,6 @@
 -- title: Capacity
 -- about: How many tasks run at once in busy hours, where that goes, and how many slots it takes.
--- plot: project_id: busy_at_once, slots_needed
+-- plot: project_id: busy_at_once slots_needed
 -- param days: UInt32 = 14 -- How many whole days are looked at.
 -- param wait_s: Float64 = 30 -- How long a task may wait for a worker (95 of 100 of them).
 -- Load is tasks at once (erlangs): the sum of durations over time. Busy is the 95th percentile of the

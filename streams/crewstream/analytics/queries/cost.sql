@@ -1,6 +1,6 @@
 -- title: Cost
 -- about: Tokens and money by tenant, project and model, each one's share, and what a success cost.
--- plot: model: cost_usd
+-- plot: tenant_id project_id model: cost_usd
 -- param days: UInt32 = 30 -- Days before today (UTC), which is there up to the last minute.
 -- param tenant: String = '' -- One tenant; all when empty.
 -- A task that succeeded counts for each model of its project, so that their costs add up.

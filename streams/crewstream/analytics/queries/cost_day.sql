@@ -1,6 +1,6 @@
 -- title: Cost by day
 -- about: Money and tokens of each day (UTC), their sum so far, and what a succeeded task cost.
--- plot: day: cost_usd
+-- plot: day: cost_usd, cost_so_far_usd
 -- param days: UInt32 = 30 -- How many days back.
 -- param tenant: String = '' -- One tenant; all when empty.
 -- param project: String = '' -- One project; all when empty.

@@ -1,13 +1,14 @@
 -- title: Forecast
 -- about: Load, duration or cost of the coming hours with a 95 % band, beside the last hours.
--- plot: hour: actual, forecast, low, high
+-- plot: hour: actual forecast low high
 -- param metric: String = 'tasks' (tasks|mean_s|cost_usd|slots) -- What is forecast; slots: tasks at once.
 -- param horizon: UInt32 = 48 -- How many hours ahead, and how many back are shown.
 -- param days: UInt32 = 14 -- How many days are learned from.
 -- param project: String = '' -- One project; all when empty.
--- The daily rhythm by STL (Cleveland et al. 1990), its trend of the last week as a straight line;
--- the band is that line's prediction interval with the spread of what STL leaves over. No rows with
--- less than three days of history.
+-- Hours far from the median of their hour of the day are pulled to its edge first, so that an incident
+-- does not come again every day. The rhythm by STL (Cleveland et al. 1990), its trend of the last week
+-- as a straight line; the band is that line's prediction interval with the spread of what STL leaves
+-- over. No rows with less than three days of history.
 WITH
     toUnixTimestamp(toStartOfHour(now('UTC'))) AS this_hour,
     greatest({days:UInt32}, 3) * 24 AS hours,
@@ -41,19 +42,39 @@ WITH
         WHERE NOT isNaN(value)
         HAVING n >= 72
     ),
+    rhythm AS (
+        SELECT
+            *,
+            arrayMap(
+                p -> arrayReduce('median', arrayFilter((y, i) -> i % 24 = p, ys, range(n))),
+                range(24)) AS medians,
+            arrayMap(
+                p -> greatest(
+                    0.5 * abs(medians[p + 1]),
+                    4.4478 * arrayReduce('median', arrayMap(
+                        y -> abs(y - medians[p + 1]),
+                        arrayFilter((y, i) -> i % 24 = p, ys, range(n))))),
+                range(24)) AS edges,
+            arrayMap(
+                (y, i) -> greatest(
+                    least(y, medians[i % 24 + 1] + edges[i % 24 + 1]),
+                    medians[i % 24 + 1] - edges[i % 24 + 1]),
+                ys, range(n)) AS calm
+        FROM series
+    ),
     model AS (
         SELECT
             ys, n,
-            seriesDecomposeSTL(ys, 24) AS stl,
+            seriesDecomposeSTL(calm, 24) AS stl,
             least(n, 168) AS m,
             arraySlice(stl[2], -toInt64(m)) AS trend,
             arrayReduce('simpleLinearRegression', range(m), trend) AS line,
             -- The period before the end, and the residuals of that time.
             arraySlice(stl[1], -24) AS season,
-            arraySlice(arrayMap((y, s, t) -> y - s - t, ys, stl[1], stl[2]), -toInt64(m)) AS rest,
+            arraySlice(arrayMap((y, s, t) -> y - s - t, calm, stl[1], stl[2]), -toInt64(m)) AS rest,
             arrayMap((r, t, x) -> r + t - (line.1 * x + line.2), rest, trend, range(m)) AS errors,
             sqrt(arraySum(e -> e * e, errors) / (m - 2)) AS spread
-        FROM series
+        FROM rhythm
     )
 SELECT
     toDateTime(this_hour + h * 3600, 'UTC') AS hour,

@@ -1,6 +1,6 @@
 -- title: Language models
 -- about: Calls of each model: errors, speed, tokens, what its provider had cached, and price.
--- plot: model: p95_ms
+-- plot: model: p50_ms p95_ms, cost_usd
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 -- Times, tokens and money are of calls that were made, not of those that the journal answered.

@@ -1,6 +1,6 @@
 -- title: Queue
 -- about: How long tasks of each project and priority waited for a worker, and how many ran at once.
--- plot: project_id: p50_wait_s, p95_wait_s
+-- plot: project_id priority: p50_wait_s p95_wait_s
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 -- param slots: UInt32 = 0 -- Tasks that may run at once, for utilisation; 0: the most that did.

@@ -1,6 +1,6 @@
 -- title: Replayed calls
 -- about: Calls that the journal answered after a crash or for a retry, so that they were not paid again.
--- plot: project_id: replayed_calls, calls
+-- plot: project_id called: calls replayed_calls
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 -- A replayed call has no tokens of its own; what it saved is what the calls of its model cost on

@@ -1,6 +1,6 @@
 -- title: Retry storms
 -- about: Times in which many tasks were tried again at once, what they failed of, and what it cost.
--- plot: since: retries
+-- plot: since project_id: attempts retries
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param minutes: UInt32 = 10 -- Length of a time that is counted together.
 -- param at_least: UInt32 = 10 -- Retries in it that make a storm.

@@ -1,6 +1,6 @@
 -- title: Trend by day
 -- about: Tasks, success, duration and cost of each day (UTC), their 7-day mean and their change.
--- plot: day: tasks, tasks_7d
+-- plot: day: tasks tasks_7d, mean_s mean_s_7d, cost_usd
 -- param days: UInt32 = 30 -- How many days back.
 -- param project: String = '' -- One project; all when empty.
 -- Costs are summed apart: merging the digests of calls as well would take most of the time.

@@ -1,6 +1,6 @@
 -- title: Trend by hour
 -- about: Tasks, success, duration and cost of each hour and their change; up to a minute behind.
--- plot: hour: tasks, p95_s
+-- plot: hour: tasks, mean_s p95_s, cost_usd
 -- param hours: UInt32 = 24 -- How many hours back.
 -- param project: String = '' -- One project; all when empty.
 SELECT
