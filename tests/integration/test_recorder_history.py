@@ -16,7 +16,7 @@ from crewstream.analytics import library, objectives, rules
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.app.advising import Adviser
 from crewstream.contracts.codec import Codec
-from crewstream.contracts.events import Advised, AdviceStatus
+from crewstream.contracts.events import AdviceStatus, Advised
 from crewstream.contracts.schemas import Schemas
 from crewstream.records import Outbound
 
@@ -76,7 +76,7 @@ STORY: Sequence[dict[str, Any]] = [
     | {"agent": "Drummer", "status": "if(nth % 40 = 0, 'error', 'ok')"}
     | {"duration_ms": "10000 + 200 * dateDiff('day', toDate(now('UTC')) - 21, toDate(at, 'UTC'))"},
     RHYTHM | {"operation": "chat", "model": "'m'", "cost_usd": 0.01},
-    # An agent that had a good week: today half of it fails, is retried, and takes three times as long.
+    # An agent with a good week; today half of it fails, is retried, and takes three times as long.
     NOVICE | WEEK | {"many": 2, "duration_ms": 10_000},
     NOVICE
     | DAY
@@ -117,7 +117,8 @@ STORY: Sequence[dict[str, Any]] = [
     },
 ]
 STUCK = """
-INSERT INTO transitions (workflow_id, tenant_id, project_id, status, version, accepted_at, updated_at)
+INSERT INTO transitions
+    (workflow_id, tenant_id, project_id, status, version, accepted_at, updated_at)
 SELECT 'w', 't', 'falls', 'running', 2, now64(6) - INTERVAL 3 HOUR, now64(6) - INTERVAL 2 HOUR
 """
 LETTER = """

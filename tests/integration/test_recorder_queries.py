@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from crewstream.adapters.clickhouse import Analytics, connect
-from crewstream.analytics import library
+from crewstream.analytics import library, rules
 from crewstream.analytics.migrations import Place, migrate
+from crewstream.cli import main as cli
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import (
     Measured,
@@ -25,11 +29,13 @@ from crewstream.contracts.events import (
     WorkflowStatus,
 )
 from crewstream.contracts.schemas import Schemas
+from crewstream.embedded.clickhouse import ClickHouseFace
 from crewstream.processors.recorder import Recorder, Topics
 from crewstream.records import Inbound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -189,10 +195,15 @@ def diamond() -> WorkflowState:
     )
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("queries") / "data"
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def analytics(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Analytics]:
+async def analytics(folder: Path) -> AsyncIterator[Analytics]:
     """A database with the data above; each measurement came twice."""
-    async with connect(f"chdb://{tmp_path_factory.mktemp('queries')}/data") as found:
+    async with connect(f"chdb://{folder}") as found:
         await migrate(found, Place(found.database))
         recorder = Recorder(found, CODEC, SCHEMAS, Topics("metrics", "state", "dead"))
         feed = [
@@ -446,3 +457,44 @@ async def test_sink_lag(analytics: Analytics) -> None:
     (found,) = await answer(analytics, "sink_lag")
     assert (found["topic"], found["partition"], found["rows_recorded"]) == ("metrics", 0, 17)
     assert found["last_offset"] == 33
+
+
+async def test_every_query_and_rule_is_a_readers_to_ask(
+    analytics: Analytics,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Over HTTP, as everybody but the recorder asks, and as programs want the answer."""
+
+    async def command_line(*arguments: str) -> bytes:
+        monkeypatch.setattr(sys, "argv", ["crewstream", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            await asyncio.to_thread(cli.main)
+        assert not ended.value.code
+        return capsysbinary.readouterr().out
+
+    assert await answer(analytics, "llm"), "the engine is open in this process"
+    async with ClickHouseFace(str(folder), port=0) as face, connect(face.url) as reader:
+        for name in library.queries():
+            await answer(reader, name)
+        assert (await rules.findings(reader)).ran == set(rules.rules())
+
+        monkeypatch.setenv("CREWSTREAM_CLICKHOUSE_DSN", face.url)
+        csv = (await command_line("query", "llm", "--csv")).decode().splitlines()
+        assert csv[0].startswith('"provider","model","calls"')
+        assert csv[1].startswith('"","m1",3,1,')
+
+        file = folder.parent / "llm.parquet"
+        assert await command_line("sql", "SELECT 1 AS one;", "--parquet", str(file)) == b""
+        data = file.read_bytes()
+        assert (data[:4], data[-4:]) == (b"PAR1", b"PAR1")
+
+        drawn = (await command_line("query", "trend_hour", "--plot")).decode()
+        assert "Trend by hour: mean_s, p95_s" in drawn
+
+        advice = json.loads(await command_line("advise", "--now", "--json"))
+        assert ("model_unpriced", "m2") in {(each["rule"], each["subject"]) for each in advice}
+
+        standing = json.loads(await command_line("analytics", "status", "--json"))
+        assert {each["state"] for each in standing} == {"applied"}

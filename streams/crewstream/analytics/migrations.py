@@ -143,8 +143,9 @@ async def migrate(
     A migration that dies half-way is run again from its start: its statements may run again. One
     that may not says when it is done: `-- unless: <query>`, which has a row of two columns then.
     """
-    await database.command(place.rendered(LEDGER))
     todo = pending(migrations() if known is None else known, await ledger(database, place))
+    if todo:  # who may only read learns that there is nothing to do
+        await database.command(place.rendered(LEDGER))
     for migration in todo:
         for statement in migration.statements(place):
             if not await _done(database, statement):

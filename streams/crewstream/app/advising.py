@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from typing import Protocol
 
 from crewstream.adapters.clickhouse import Analytics, connect
-from crewstream.adapters.sender import Sender
 from crewstream.analytics import library, rules
 from crewstream.analytics.advice import COLUMNS, Advice, Change, changes
 from crewstream.analytics.rules import Found
@@ -28,15 +28,19 @@ WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 _log = logging.getLogger(__name__)
 
 
+class Out(Protocol):
+    """Where records are sent."""
+
+    async def send(self, records: Iterable[Outbound]) -> None: ...
+
+
 class Adviser:
     """Runs the rules once and tells what changed: first on the topic, then in the table.
 
     What was told and not yet recorded is told again, under the same id.
     """
 
-    def __init__(
-        self, store: Analytics, out: Sender, codec: Codec, topic: str, meter: Meter
-    ) -> None:
+    def __init__(self, store: Analytics, out: Out, codec: Codec, topic: str, meter: Meter) -> None:
         self._store, self._out, self._codec = store, out, codec
         self._topic, self._meter = topic, meter
         self._shown: set[tuple[str, str]] = set()
@@ -114,7 +118,7 @@ def event(advice: Advice, codec: Codec, topic: str) -> Outbound:
 
 @asynccontextmanager
 async def advising(
-    settings: Settings, out: Sender, codec: Codec, topic: str, meter: Meter
+    settings: Settings, out: Out, codec: Codec, topic: str, meter: Meter
 ) -> AsyncIterator[None]:
     """Advise in the background, over a connection of its own so that rows need not wait for it."""
     if not settings.advice_interval_s:

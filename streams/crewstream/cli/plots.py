@@ -39,6 +39,9 @@ def _lines(
         known = [(x, float(row[name])) for x, row in enumerate(rows) if row[name] is not None]
         if known:
             plotext.plot(*map(list, zip(*known, strict=True)), label=name, marker="braille")
+    values = [float(row[name]) for row in rows for name in panel if row[name] is not None]
+    # From nothing on: a line that fills its panel makes a small change look large.
+    plotext.ylim(min([0.0, *values]), max([0.0, *values]) * 1.05 or 1.0)
     step = max(1, len(rows) // TICKS)
     places = list(range(0, len(rows), step))
     plotext.xticks(places, [_time(rows[place][along[0]]) for place in places])
@@ -48,15 +51,17 @@ def _lines(
 def _bars(
     along: Sequence[str], panel: Sequence[str], rows: Sequence[Mapping[str, Any]], title: str
 ) -> str:
+    return "\n".join(_bar(along, name, rows[:MOST_BARS], title) for name in panel)
+
+
+def _bar(along: Sequence[str], name: str, rows: Sequence[Mapping[str, Any]], title: str) -> str:
     import plotext  # noqa: PLC0415 - as above
 
-    shown = rows[:MOST_BARS]
-    names = [" ".join(str(row[name]) or "-" for name in along) for row in shown]
-    values = [[float(row[name] or 0) for row in shown] for name in panel]
-    _begin(plotext, f"{title}: {', '.join(panel)}", len(shown) * len(panel) + 4)
     # The first row on top: plotext counts from the bottom.
-    flipped = [each[::-1] for each in values]
-    plotext.multiple_bar(names[::-1], flipped, labels=list(panel), orientation="h")
+    labels = [" ".join(str(row[each]) or "-" for each in along) for row in rows][::-1]
+    values = [float(row[name] or 0) for row in rows][::-1]
+    _begin(plotext, f"{title}: {name}", len(rows) + 4)
+    plotext.bar(labels, values, orientation="h", width=0.4)
     return _finished(plotext)
 
 
