@@ -138,6 +138,15 @@ class Settings(BaseSettings):
         description="Folder in which `crewstream up` keeps its data; empty: the user's data home.",
     )
 
+    slo: Path | None = Field(
+        default=None,
+        description="File of service level objectives (slo.yaml); empty: those in the table `slo`.",
+    )
+    advice_interval_s: float = Field(
+        default=300.0,
+        ge=0.0,
+        description="Seconds between two rounds of advice by the recorder; 0: none.",
+    )
     limits: Path | None = Field(
         default=None,
         description="File of limits for tenants and projects (limits.yaml); empty: no limits.",

@@ -24,6 +24,10 @@ GaugeName = Literal[
     "crewstream_ready",
     "crewstream_window_jobs",
     "crewstream_window_bytes",
+    "crewstream_recommendations",
+    "crewstream_slo_budget_ratio",
+    "crewstream_slo_burn_rate",
+    "crewstream_advised_timestamp_seconds",
 ]
 
 
@@ -56,6 +60,14 @@ GAUGES: dict[GaugeName, Metric] = {
     "crewstream_ready": Metric("1 when the process does its work."),
     "crewstream_window_jobs": Metric("Assignments that wait in a worker's window.", ("project",)),
     "crewstream_window_bytes": Metric("Size of all records that a worker holds undone."),
+    "crewstream_recommendations": Metric("Advice that is open.", ("rule", "severity")),
+    "crewstream_slo_budget_ratio": Metric(
+        "What is left of an objective's error budget; below 0 it is missed.", ("slo",)
+    ),
+    "crewstream_slo_burn_rate": Metric(
+        "How fast it burns; 1 uses it up exactly at the end of the window.", ("slo", "window")
+    ),
+    "crewstream_advised_timestamp_seconds": Metric("When the record was last asked for advice."),
 }
 
 

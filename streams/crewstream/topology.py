@@ -22,6 +22,7 @@ ADMISSION = "workflow.admission"
 SCHEDULE_STATE = "workflow.schedules"
 FINISHED = "{project}.workflow.results"
 METRICS = "metrics"
+ADVICE = "advice"
 CATALOGUE = "catalogue"
 DEAD_LETTERS = "dead-letters"
 
@@ -50,6 +51,8 @@ WORKER = Processor(
     "worker", reads=(TASKS, CANCELLATIONS), writes=(RESULTS, METRICS, CATALOGUE, DEAD_LETTERS)
 )
 PROJECTOR = Processor("projector", reads=(STATE,), writes=())
-RECORDER = Processor("recorder", reads=(METRICS, STATE, DEAD_LETTERS), writes=())
+RECORDER = Processor(
+    "recorder", reads=(METRICS, STATE, DEAD_LETTERS), writes=(ADVICE, DEAD_LETTERS)
+)
 
 PROCESSORS = (COORDINATOR, WORKER, PROJECTOR, RECORDER)

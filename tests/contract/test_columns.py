@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crewstream.adapters.clickhouse import connect
-from crewstream.analytics.migrations import Place, migrate
+from crewstream.analytics.migrations import Place, migrate, migrations
 from crewstream.contracts.schemas import Schemas
 
 if TYPE_CHECKING:
@@ -137,6 +137,38 @@ async def test_every_table_knows_where_its_rows_came_from(
     for table in (*TABLES, "dead_letters"):
         kinds = [columns[table][name] for name in ("_partition", "_offset")]
         assert kinds == ["Int32", "Int64"], table
+
+
+async def test_the_latest_state_of_a_workflow_has_all_that_a_transition_has(
+    columns: Mapping[str, Mapping[str, str]],
+) -> None:
+    latest = {name: kind for name, kind in columns["workflow_latest"].items() if name != "_order"}
+    assert latest == columns["transitions"]
+    assert columns["workflow_latest_feed"] == columns["workflow_latest"]
+
+
+async def test_the_sums_of_days_have_all_that_those_of_hours_have(
+    columns: Mapping[str, Mapping[str, str]],
+) -> None:
+    hours = {name: kind for name, kind in columns["rollup_1h"].items() if name != "hour"}
+    assert {n: k for n, k in columns["rollup_1d"].items() if n != "day"} == hours
+
+
+async def test_a_cluster_understands_every_statement(tmp_path: Path) -> None:
+    """The engine has no cluster here, but its parser is that of one that has."""
+    statements = [
+        (migration.name, statement)
+        for migration in migrations()
+        for statement in migration.statements(Place("crewstream", "main"))
+    ]
+    async with connect(f"chdb://{tmp_path}/data") as analytics:
+        for name, statement in statements:
+            found = await analytics.query(
+                "SELECT formatQuerySingleLine({q:String})", {"q": statement}
+            )
+            assert found.rows[0][0], name
+    tables = [statement for _, statement in statements if "CREATE TABLE" in statement]
+    assert all("Replicated" in statement for statement in tables)
 
 
 @pytest.mark.parametrize(

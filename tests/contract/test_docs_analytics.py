@@ -11,7 +11,7 @@ from crewstream.analytics import library, migrations
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "analytics.md").read_text("utf-8")
-TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS \{db\}\.(\w+) .*?\n\((.*?)\n\)", re.DOTALL)
+TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS \{db\}\.(\w+) [^;]*?\n\((.*?)\n\)", re.DOTALL)
 COLUMN = re.compile(r"^    (?!INDEX)(\w+) [A-Z]", re.MULTILINE)
 ALTER = re.compile(r"ALTER TABLE \{db\}\.(\w+) (.*?);\n", re.DOTALL)
 ADDED = re.compile(r"ADD COLUMN IF NOT EXISTS (\w+) [A-Z].*? AFTER (\w+)[,;\n]", re.DOTALL)

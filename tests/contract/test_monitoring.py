@@ -48,8 +48,11 @@ def unknown_in(expression: str) -> Iterator[str]:
 
 
 def rules() -> list[dict[str, Any]]:
-    file = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text("utf-8"))
-    return [rule for group in file["groups"] for rule in group["rules"]]
+    files = [
+        yaml.safe_load((DEPLOY / "prometheus" / name).read_text("utf-8"))
+        for name in ("alerts.yml", "slo.yml")
+    ]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
 
 
 def services() -> dict[str, Any]:
@@ -120,4 +123,4 @@ def test_prometheus_asks_every_process_where_it_listens() -> None:
     port = re.search(r"CREWSTREAM_HTTP_PORT=(\d+)", (ROOT / "Dockerfile").read_text("utf-8"))
     assert port is not None
     assert found["port"] == int(port[1])
-    assert (DEPLOY / "prometheus" / file["rule_files"][0]).exists()
+    assert all((DEPLOY / "prometheus" / name).exists() for name in file["rule_files"])

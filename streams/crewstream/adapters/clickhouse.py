@@ -225,8 +225,14 @@ def _client(dsn: Dsn) -> Any:
 
 
 def _writing(token: str) -> Mapping[str, str]:
-    # By default an insert may touch 100 partitions; a back-fill of years touches more.
-    settings = {"max_partitions_per_insert_block": "0"}
+    settings = {
+        # By default an insert may touch 100 partitions; a back-fill of years touches more.
+        "max_partitions_per_insert_block": "0",
+        # FINAL and merges drop what a block has twice; to look for it at once costs a fifth.
+        "optimize_on_insert": "0",
+        # Or a crash between a table and its view would leave the view without the block for good.
+        "deduplicate_blocks_in_dependent_materialized_views": "1",
+    }
     return settings | {"insert_deduplication_token": token} if token else settings
 
 

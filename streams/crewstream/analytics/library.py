@@ -21,7 +21,10 @@ _TYPES: Mapping[str, type[str | int | float]] = {
     "UInt32": int,
     "Float64": float,
 }
-_PARAMETER = re.compile(r"^-- param (\w+): (\w+) = '?(.*?)'? -- (.+)$", re.MULTILINE)
+_PARAMETER = re.compile(
+    r"^-- param (\w+): (\w+) = '?(.*?)'?(?: \(([^)]*)\))? -- (.+)$", re.MULTILINE
+)
+_PLOT = re.compile(r"^-- plot: ([\w ]+): ([\w, ]+)$", re.MULTILINE)
 
 
 class UnknownQuery(Invalid):
@@ -40,12 +43,16 @@ class Asks(Protocol[Answer_co]):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a query: `type` is ClickHouse's, `default` already of it."""
+    """A parameter of a query: `type` is ClickHouse's, `default` already of it.
+
+    `choices` are the only values that it takes; none: any of its type.
+    """
 
     name: str
     type: str
     default: Value
     about: str
+    choices: Sequence[str] = ()
 
     def value(self, given: Value) -> Value:
         """`given`, often the text of a command line, as a value of our type."""
@@ -55,18 +62,30 @@ class Parameter:
             raise WrongParameter(f"{self.name} is a {self.type}, not {given!r}") from wrong
         if self.type == "UInt32" and not 0 <= int(value) < 2**32:
             raise WrongParameter(f"{self.name} is between 0 and 4294967295, not {given!r}")
+        if self.choices and value not in self.choices:
+            known = ", ".join(each or "''" for each in self.choices)
+            raise WrongParameter(f"{self.name} is one of {known}, not {given!r}")
         return value
 
 
 @dataclass(frozen=True, slots=True)
+class Plot:
+    """What to draw of a query: the columns along, and those measured, together by panel."""
+
+    along: Sequence[str]
+    panels: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """One file of queries/: `name` is its stem."""
+    """One file of queries/: `name` is its stem; `plot` None: a table says it better."""
 
     name: str
     title: str
     about: str
     parameters: Sequence[Parameter]
     sql: str
+    plot: Plot | None = None
 
     def bound(self, given: Mapping[str, Value]) -> Mapping[str, Value]:
         """A value for every parameter: as given, else its default.
@@ -82,36 +101,59 @@ class Query:
 
 
 def parse(name: str, text: str) -> Query:
-    """A query: `-- title:`, `-- about:`, `-- param name: Type = default -- about`, then its SQL."""
+    """A query: its header, then its SQL.
+
+    `-- title: …`, `-- about: …`, `-- plot: columns along: columns, columns` where it can be drawn
+    (a comma begins another panel), and a line
+    `-- param name: Type = default (choice|choice) -- about` for each parameter.
+    """
     return Query(
         name=name,
-        title=_line(name, "title", text),
-        about=_line(name, "about", text),
-        parameters=[_parameter(name, *match) for match in _PARAMETER.findall(text)],
+        title=header(name, "title", text),
+        about=header(name, "about", text),
+        parameters=[_parameter(name, found) for found in _PARAMETER.findall(text)],
         sql=text.strip(),
+        plot=_plot(text),
     )
 
 
-def _line(name: str, word: str, text: str) -> str:
+def header(name: str, word: str, text: str) -> str:
+    """What a file's header says of `word`. Raises Invalid: nothing."""
     found = re.search(rf"^-- {word}: (.+)$", text, re.MULTILINE)
     if not found:
-        raise Invalid(f"queries/{name}.sql has no line '-- {word}: …' in its header")
+        raise Invalid(f"{name}.sql has no line '-- {word}: …' in its header")
     return found[1]
 
 
-def _parameter(query: str, name: str, kind: str, default: str, about: str) -> Parameter:
+def _plot(text: str) -> Plot | None:
+    found = _PLOT.search(text)
+    if not found:
+        return None
+    return Plot(tuple(found[1].split()), [tuple(each.split()) for each in found[2].split(",")])
+
+
+def _parameter(query: str, found: Sequence[str]) -> Parameter:
+    name, kind, default, choices, about = found
     if kind not in _TYPES:
-        raise Invalid(f"queries/{query}.sql: {name} is a {kind}; known are {', '.join(_TYPES)}")
-    return Parameter(name, kind, _TYPES[kind](default), about)
+        raise Invalid(f"{query}.sql: {name} is a {kind}; known are {', '.join(_TYPES)}")
+    known = tuple(choices.split("|")) if choices else ()
+    return Parameter(name, kind, _TYPES[kind](default), about, known)
 
 
 @cache
 def queries() -> Mapping[str, Query]:
     """Every ready-made query by name."""
-    folder = resources.files(__package__) / "queries"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    names = [(f.name.removesuffix(".sql"), f) for f in files]
-    return {name: parse(name, file.read_text("utf-8")) for name, file in names}
+    return {name: parse(name, text) for name, text in files("queries").items()}
+
+
+def files(folder: str) -> Mapping[str, str]:
+    """The .sql files of a folder beside this module: name without ending -> text, by name."""
+    found = (resources.files(__package__) / folder).iterdir()
+    return {
+        file.name.removesuffix(".sql"): file.read_text("utf-8")
+        for file in sorted(found, key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    }
 
 
 def find(name: str) -> Query:

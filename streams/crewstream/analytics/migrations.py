@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from importlib import resources
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from crewstream.analytics.library import files
 from crewstream.errors import Invalid
 
 if TYPE_CHECKING:
@@ -18,8 +18,16 @@ CREATE TABLE IF NOT EXISTS {db}.migrations {on_cluster}
 (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = {engine:ReplacingMergeTree(applied_at)} ORDER BY name
 """
+_HAS_LEDGER = """
+SELECT name, name FROM system.tables
+WHERE '{db}' = concat('`', database, '`') AND name = 'migrations'
+"""
 _ENGINE = re.compile(r"\{engine:(\w+)\(([^)]*)\)\}")
 _END = re.compile(r";[ \t]*$", re.MULTILINE)
+_UNLESS = re.compile(r"^-- unless: (.+)$", re.MULTILINE)
+
+State = Literal["applied", "pending", "changed", "unknown"]
+"""`changed`: reads otherwise than when it was applied; `unknown`: was applied, is not shipped."""
 
 
 class ChangedMigration(Invalid):
@@ -75,9 +83,7 @@ class Migration:
 
 def migrations() -> Sequence[Migration]:
     """Every migration that is shipped, in order."""
-    folder = resources.files(__package__) / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [Migration(f.name.removesuffix(".sql"), f.read_text("utf-8")) for f in files]
+    return [Migration(name, text) for name, text in files("migrations").items()]
 
 
 def pending(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[Migration]:
@@ -94,9 +100,38 @@ def pending(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[M
     return [m for m in known if m.name not in ledger]
 
 
-async def applied(database: Database, place: Place) -> Mapping[str, str]:
-    """The ledger: name -> checksum; made if it is not there."""
-    await database.command(place.rendered(LEDGER))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a migration stands to a database; the checksums are those of the file and the ledger."""
+
+    name: str
+    state: State
+    file: str = ""
+    ledger: str = ""
+
+
+def standings(known: Sequence[Migration], ledger: Mapping[str, str]) -> Sequence[Standing]:
+    """Every migration that is shipped or was applied, in order."""
+    files = {migration.name: migration.checksum for migration in known}
+    return [
+        Standing(name, _state(files.get(name), ledger.get(name)), files.get(name, ""), was)
+        for name in sorted(files.keys() | ledger.keys())
+        for was in [ledger.get(name, "")]
+    ]
+
+
+def _state(file: str | None, ledger: str | None) -> State:
+    if file is None:
+        return "unknown"
+    if ledger is None:
+        return "pending"
+    return "applied" if file == ledger else "changed"
+
+
+async def ledger(database: Database, place: Place) -> Mapping[str, str]:
+    """What was applied: name -> checksum; nothing where there is no ledger."""
+    if not await database.pairs(place.rendered(_HAS_LEDGER)):
+        return {}
     return await database.pairs(place.rendered("SELECT name, checksum FROM {db}.migrations FINAL"))
 
 
@@ -105,14 +140,23 @@ async def migrate(
 ) -> Sequence[str]:
     """Apply what is missing; the names applied.
 
-    A migration that dies half-way is run again from its start: its statements may run again.
+    A migration that dies half-way is run again from its start: its statements may run again. One
+    that may not says when it is done: `-- unless: <query>`, which has a row of two columns then.
     """
-    todo = pending(migrations() if known is None else known, await applied(database, place))
+    todo = pending(migrations() if known is None else known, await ledger(database, place))
+    if todo:  # who may only read learns that there is nothing to do
+        await database.command(place.rendered(LEDGER))
     for migration in todo:
         for statement in migration.statements(place):
-            await database.command(statement)
+            if not await _done(database, statement):
+                await database.command(statement)
         entry = f"('{migration.name}', '{migration.checksum}')"
         await database.command(
             place.rendered("INSERT INTO {db}.migrations (name, checksum) VALUES ") + entry
         )
     return [migration.name for migration in todo]
+
+
+async def _done(database: Database, statement: str) -> bool:
+    unless = _UNLESS.search(statement)
+    return unless is not None and bool(await database.pairs(unless[1]))

@@ -11,6 +11,8 @@ from crewstream.adapters.clickhouse import Dsn, connect
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.sender import sender
 from crewstream.analytics.migrations import Place, migrate
+from crewstream.analytics.objectives import Objectives, keep
+from crewstream.app.advising import advising
 from crewstream.app.common import avro_of, full_names, probes, topics_of, until_told
 from crewstream.app.standings import publish_always
 from crewstream.config import Settings
@@ -22,6 +24,7 @@ async def run(settings: Settings) -> int:
     """Measurements, state and dead letters -> ClickHouse rows."""
     dsn = settings.clickhouse_dsn.get_secret_value()
     topics, metrics = topics_of(settings), Metrics()
+    objectives, advice = Objectives.load(settings.slo), topics.full(topology.ADVICE)
     names = recording.Topics(
         metrics=topics.full(topology.METRICS),
         state=topics.full(topology.STATE),
@@ -34,6 +37,8 @@ async def run(settings: Settings) -> int:
         sender(settings.kafka) as out,
     ):
         await migrate(store, Place(store.database))
+        if objectives is not None:
+            await keep(objectives, store)
         processor = recording.Recorder(store, avro.codec, avro.schemas, names, avro.registry)
 
         async def record(batch: Batch) -> None:
@@ -52,7 +57,11 @@ async def run(settings: Settings) -> int:
             ),
             record,
         )
-        async with probes(settings, "recorder", loop.health, metrics), _standings(settings):
+        async with (
+            advising(settings, out, avro.codec, advice, metrics),
+            _standings(settings),
+            probes(settings, "recorder", loop.health, metrics),
+        ):
             return await until_told(loop.run())
 
 

@@ -7,8 +7,10 @@ import sys
 import typer
 
 from crewstream.cli import (
+    advise,
     agents,
     analyse,
+    analytics,
     backup,
     budget,
     dlq,
@@ -37,12 +39,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (stack, drill, workflows, follow, analyse, agents, operate, backup, doctor):
+for group in (stack, drill, workflows, follow, analyse, advise, agents, operate, backup, doctor):
     app.add_typer(group.app)
 app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
 app.add_typer(dlq.app, name="dlq", rich_help_panel="Operate")
 app.add_typer(rebuild.app, name="rebuild", rich_help_panel="Operate")
 app.add_typer(budget.app, name="budget", rich_help_panel="Operate")
+app.add_typer(analytics.app, name="analytics", rich_help_panel="Operate")
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(schemas.app, name="schemas", rich_help_panel="Operate")
 

@@ -50,6 +50,65 @@ class AdmissionState(Record):
     """What the last change made of rows of workflows, should a crash have come before they were written; tenant's row."""
 
 
+class AdviceKind(StrEnum):
+    """What advice is about: what could be better, an objective that is missed, what does not fit its rhythm."""
+
+    UNKNOWN = "unknown"
+    RECOMMENDATION = "recommendation"
+    SLO = "slo"
+    ANOMALY = "anomaly"
+
+
+class Severity(StrEnum):
+    """How urgent advice is."""
+
+    UNKNOWN = "unknown"
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AdviceStatus(StrEnum):
+    """Whether advice still holds."""
+
+    UNKNOWN = "unknown"
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class Advised(Record):
+    """Advice that the record of what was measured gives: something began, changed its severity, or is over."""
+
+    advice_id: str
+    """UUID of what it is about; the same each time that it is found."""
+    occurred_at: AwareDatetime
+    """When it was found so."""
+    rule: str
+    """Rule that found it, such as success_dropped."""
+    kind: AdviceKind = AdviceKind.UNKNOWN
+    """What kind of rule that is."""
+    severity: Severity = Severity.UNKNOWN
+    """How urgent it is."""
+    status: AdviceStatus = AdviceStatus.UNKNOWN
+    """Whether it still holds."""
+    tenant_id: str = ""
+    """Customer that it is about; empty: all."""
+    project_id: str = ""
+    """Project that it is about; empty: all."""
+    subject: str = ""
+    """What it is about: an agent, a tool, a model, an objective."""
+    about: str
+    """What was found, in a sentence."""
+    action: str = ""
+    """What to do about it, in a sentence."""
+    evidence: dict[str, str] = {}
+    """The figures behind it, by name."""
+    query: str = ""
+    """Ready-made query that shows more."""
+    opened_at: AwareDatetime
+    """Since when it holds."""
+
+
 class Operation(StrEnum):
     """What was measured, in the words of the OpenTelemetry GenAI conventions; task, resource and budget (a limit was reached) are ours."""
 

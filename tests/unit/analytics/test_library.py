@@ -65,7 +65,7 @@ def test_a_value_of_another_type_is_refused(value: Value) -> None:
 
 
 def test_an_unknown_query_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownQuery, match=r"no query 'nope'; there are: agents, cost"):
+    with pytest.raises(UnknownQuery, match=r"no query 'nope'; there are: agents, agents_by_task"):
         find("nope")
 
 

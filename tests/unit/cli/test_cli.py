@@ -60,8 +60,8 @@ def test_help_names_every_verb(run: Run) -> None:
     told = run("--help")
     assert told.code == 0
     for verb in (
-        *("submit", "status", "list", "command", "results", "tail", "query", "sql"),
-        *("topics", "schemas", "projects", "doctor"),
+        *("submit", "status", "list", "command", "results", "tail", "query", "sql", "advise"),
+        *("analytics", "topics", "schemas", "projects", "doctor"),
         *("coordinator", "worker", "recorder", "projector"),
     ):
         assert f" {verb} " in told.out
@@ -87,6 +87,10 @@ def test_python_dash_m_works() -> None:
         (["sql", "SELECT 1"], NOWHERE),
         (["query", "nope"], "no query 'nope'; there are: agents"),
         (["query", "cost", "--param", "dayz=1"], "no parameter 'dayz'"),
+        (["query", "forecast", "--param", "metric=x"], "metric is one of tasks, mean_s"),
+        (["query", "cost", "--csv"], NOWHERE),
+        (["advise"], NOWHERE),
+        (["analytics", "status"], NOWHERE),
     ],
 )
 def test_what_fails_is_one_line_and_exit_code_1(run: Run, arguments: list[str], names: str) -> None:
@@ -105,6 +109,8 @@ def test_what_fails_is_one_line_and_exit_code_1(run: Run, arguments: list[str], 
         ["tail", "nope"],
         ["query"],
         ["query", "cost", "--param", "days"],
+        ["query", "cost", "--csv", "--json"],
+        ["query", "stuck", "--plot"],
         ["list", "--limit", "0"],
         ["schemas", "register"],
     ],
@@ -140,6 +146,14 @@ def test_a_request_that_is_no_json_object_is_refused(run: Run, content: str) -> 
 def test_the_ready_made_queries_are_listed(run: Run) -> None:
     found = json.loads(run("query", "--list", "--json").out)
     assert [each["query"] for each in found] == list(queries())
+
+
+def test_a_query_is_described_with_its_parameters_and_its_sql(run: Run) -> None:
+    told = run("query", "forecast", "--describe").out
+    assert "One of: tasks, mean_s, cost_usd, slots." in told
+    assert "seriesDecomposeSTL" in told
+    found = json.loads(run("query", "forecast", "--describe", "--json").out)
+    assert [each["name"] for each in found["parameters"]][:2] == ["metric", "horizon"]
 
 
 def test_topics_are_rendered_for_strimzi(run: Run) -> None:

@@ -1,5 +1,6 @@
 -- title: Errors
 -- about: What failed, how often, where, and when last.
+-- plot: operation error_type: errors
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
 SELECT

@@ -1,5 +1,6 @@
 -- title: Projects
 -- about: Tasks, success, duration, tokens and cost by project and agent.
+-- plot: project_id agent: tasks
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param tenant: String = '' -- One tenant; all when empty.
 -- A task is counted where its last attempt ended; tokens and cost are those of every attempt.

@@ -1,0 +1,18 @@
+-- title: Unusual error rate
+-- about: The last whole hours of a project do not fit its daily rhythm.
+-- kind: anomaly
+-- query: anomalies
+-- param metric: String = 'error_rate' -- What is looked at.
+SELECT
+    'warning' AS severity,
+    '' AS tenant_id,
+    project_id,
+    metric AS subject,
+    concat('error rate of ', project_id, ': ', toString(round(argMax(actual, hour), 3)), ', expected ',
+           toString(round(argMax(expected, hour), 3))) AS about,
+    'See what failed (`crewstream query errors`).' AS action,
+    map('hour', toString(max(hour)), 'actual', toString(argMax(actual, hour)),
+        'expected', toString(argMax(expected, hour)), 'score', toString(argMax(score, hour))) AS evidence
+FROM {query:anomalies}
+WHERE hour >= toStartOfHour(now('UTC')) - INTERVAL 2 HOUR AND direction = 'high'
+GROUP BY project_id, metric
