@@ -11,6 +11,7 @@ from crewstream.adapters.sender import sender
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.app.common import avro_of, full_names, probes, topics_of, until_told
 from crewstream.config import Settings
+from crewstream.contracts.topics import Topics
 from crewstream.processors import recorder as recording
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
 
@@ -19,11 +20,7 @@ async def run(settings: Settings) -> int:
     """Measurements, state and dead letters -> ClickHouse rows."""
     dsn = settings.clickhouse_dsn.get_secret_value()
     topics, metrics = topics_of(settings), Metrics()
-    names = recording.Topics(
-        metrics=topics.full(topology.METRICS),
-        state=topics.full(topology.STATE),
-        dead_letters=topics.full(topology.DEAD_LETTERS),
-    )
+    names = recorded(topics)
     async with (
         avro_of(settings, topics) as avro,
         connect(dsn) as store,
@@ -53,11 +50,23 @@ async def run(settings: Settings) -> int:
             return await until_told(loop.run())
 
 
+def recorded(topics: Topics) -> recording.Topics:
+    """The topics of an installation that are recorded."""
+    return recording.Topics(
+        metrics=topics.full(topology.METRICS),
+        state=topics.full(topology.STATE),
+        dead_letters=topics.full(topology.DEAD_LETTERS),
+    )
+
+
 def _face(dsn: Dsn, settings: Settings) -> AbstractAsyncContextManager[object]:
     """The engine's HTTP face when it is embedded: no other process can open its folder."""
     if dsn.path is None:
         return nullcontext()
-    from crewstream.embedded.clickhouse import ClickHouseFace  # noqa: PLC0415  (only when embedded)
+    from crewstream.embedded import clickhouse_key as key  # noqa: PLC0415  (only when embedded)
+    from crewstream.embedded.clickhouse import READERS, ClickHouseFace  # noqa: PLC0415  (the same)
+    from crewstream.embedded.clickhouse_wire import User  # noqa: PLC0415  (the same)
 
+    users = (*READERS, User(key.WRITER, key.make(dsn.path), read_only=False))
     port, host = settings.clickhouse_port, settings.http_host
-    return ClickHouseFace(dsn.path, host=host, port=port, database=dsn.database)
+    return ClickHouseFace(dsn.path, host=host, port=port, database=dsn.database, users=users)

@@ -199,6 +199,12 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
         return found
 
     async def _apply(self, consumer: AIOKafkaConsumer, batch: Batch, epoch: int) -> None:
+        try:
+            await self._until_applied(consumer, batch, epoch)
+        finally:
+            consumer.resume(*consumer.paused())
+
+    async def _until_applied(self, consumer: AIOKafkaConsumer, batch: Batch, epoch: int) -> None:
         backoff = Backoff(first_s=0.2, most_s=self._options.most_backoff_s)
         while True:
             async with self._applying:
@@ -208,6 +214,8 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
                     await self._handler(batch)
                 except Transient as exc:
                     self._outage.goes_on(exc)
+                    # The batch is kept, and nothing is fetched that there would be no place for.
+                    consumer.pause(*consumer.assignment())
                 else:
                     self._outage.is_over()
                     await self._commit(consumer, batch)
