@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from crewstream import topology
@@ -13,6 +16,7 @@ from crewstream.app.common import avro_of, full_names, probes, topics_of, until_
 from crewstream.config import Settings
 from crewstream.contracts.topics import Topics
 from crewstream.processors import recorder as recording
+from crewstream.records import Outbound
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
 
 
@@ -31,11 +35,10 @@ async def run(settings: Settings) -> int:
         processor = recording.Recorder(store, avro.codec, avro.schemas, names, avro.registry)
 
         async def record(batch: Batch) -> None:
-            dead = await processor.record(batch.values())
+            with metrics.timed("crewstream_insert_seconds"):
+                dead = await processor.record(batch.values())
             await out.send(dead)
-            metrics.count("crewstream_dead_letters_total", len(dead), topic="recorder")
-            for (topic, _), records in batch.items():
-                metrics.count("crewstream_rows_written_total", len(records), topic=topic)
+            _count(metrics, batch, dead)
 
         loop = PlainLoop(
             settings.kafka,
@@ -46,8 +49,21 @@ async def run(settings: Settings) -> int:
             ),
             record,
         )
-        async with probes(settings, "recorder", loop.health, metrics):
+        async with probes(settings, "recorder", loop.health, metrics, loop.behind):
             return await until_told(loop.run())
+
+
+def _count(metrics: Metrics, batch: Batch, dead: Sequence[Outbound]) -> None:
+    """Every record is a row, but for tombstones and what was given up."""
+    given_up = Counter(dict(letter.headers)["x-dlq-topic"].decode() for letter in dead)
+    rows: Counter[str] = Counter()
+    for (topic, _), records in batch.items():
+        rows[topic] += sum(record.value is not None for record in records)
+    for topic, count in rows.items():
+        metrics.count("crewstream_rows_written_total", count - given_up[topic], topic=topic)
+    for topic, count in given_up.items():
+        metrics.count("crewstream_dead_letters_total", count, topic=topic)
+    metrics.gauge("crewstream_last_insert_timestamp_seconds", time.time())
 
 
 def recorded(topics: Topics) -> recording.Topics:
