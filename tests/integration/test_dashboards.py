@@ -6,18 +6,22 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from typing_extensions import override
 
 from crewstream.adapters.clickhouse import Analytics, connect
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.contracts.schemas import Schemas
 from crewstream.embedded.clickhouse import ClickHouseFace
 from crewstream.processors.recorder import Recorder, Topics
+from crewstream.report.figures import Span, collect
+from crewstream.report.page import page
 from support import measured
 from support.measured import WORKFLOWS, fails, retries
 
@@ -67,6 +71,70 @@ def expanded(sql: str) -> str:
     sql = re.sub(r"\$\{\w+:regex\}", ".*", sql)
     assert "$" not in sql.replace(")$'", ""), f"nothing else is expanded here: {sql}"
     return sql
+
+
+class _Outside(HTMLParser):
+    """What a page would load from elsewhere, run, or lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "link", "img", "iframe", "object", "embed"}:
+            self.found.append(tag)
+        for name, value in attrs:
+            leads = name in {"src", "href", "xlink:href", "srcset", "action"}
+            if leads and not (value or "").startswith("#"):
+                self.found.append(f"{name}={value}")
+
+
+async def test_a_report_says_what_happened_and_needs_nothing_else(analytics: Analytics) -> None:
+    span = Span(NOW - timedelta(days=7), NOW)
+    figures = await collect(analytics, span, 0.99)
+    html = page(figures, NOW, "here")
+    outside = _Outside()
+    outside.feed(html)
+    assert outside.found == []
+    assert "url(http" not in html
+    assert "@import" not in html
+    assert html.count("<svg") == 4
+    failed, retried = (sum(map(each, range(WORKFLOWS))) for each in (fails, retries))
+    text = re.sub(r"<[^>]+>", " ", html)
+    for told in (
+        f"Workflows ended {WORKFLOWS} ",
+        f"Succeeded {100 * (1 - failed / WORKFLOWS):.1f} %",
+        f"Attempts at tasks {2 * WORKFLOWS + retried} ",
+        f"Calls not paid again {retried} ",
+        "Error budget spent",
+        "tool.failed",
+        "Market Analyst",
+        "gpt-5-mini",
+    ):
+        assert told in " ".join(text.split())
+    (now,) = figures.rows("overview")
+    by_model, by_tenant, by_day = (
+        sum(row[column] for row in figures.rows(name))
+        for name, column in (("models", "usd"), ("tenants", "usd"), ("spending", "cost_usd"))
+    )
+    assert [by_model, by_tenant, by_day] == pytest.approx([now["usd"]] * 3)
+    assert sum(row["succeeded"] + row["failed"] for row in figures.rows("trend")) == now["tasks"]
+    longest = figures.rows("slowest")
+    assert [row["duration_s"] for row in longest] == sorted(
+        (row["duration_s"] for row in longest), reverse=True
+    )
+
+
+async def test_a_report_compares_with_the_time_before_and_bears_an_empty_one(
+    analytics: Analytics,
+) -> None:
+    figures = await collect(analytics, Span(NOW - timedelta(days=3), NOW), 0.95)
+    now, before = figures.rows("overview")
+    assert (now["current"], before["current"]) == (True, False)
+    assert f"from {before['workflows']}" in page(figures, NOW, "here")
+    empty = await collect(analytics, Span(NOW - timedelta(days=40), NOW - timedelta(days=39)), 0.95)
+    assert "Nothing was measured in this time." in page(empty, NOW, "here")
 
 
 async def rows(face: ClickHouseFace, sql: str) -> list[dict[str, Any]]:

@@ -15,10 +15,15 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from crewstream.adapters.clickhouse import connect
+from crewstream.app import traces
+from crewstream.app.common import avro_of, topics_of
 from crewstream.app.reingest import Wanted, reingest, writing
 from crewstream.config import Settings, load
 from crewstream.contracts.codec import Codec
@@ -107,6 +112,7 @@ async def produce(bootstrap: str, topic: str, rnd: random.Random) -> None:
                 occurred_at=now - timedelta(minutes=number % 600),
                 tenant_id=f"t{number % 5}",
                 project_id="p",
+                workflow_id=f"w{number}",
                 operation=Operation.CHAT,
                 input_tokens=number,
                 cost_usd=Decimal(number).scaleb(-9),
@@ -150,6 +156,32 @@ async def test_killed_and_replayed_the_figures_are_exact(
     async with connect(f"chdb://{tmp_path}/data") as analytics:
         found = await analytics.query(EXACT)
     assert found.rows == exact
+    await _every_event_is_one_span(settings)
+
+
+async def _every_event_is_one_span(settings: Settings) -> None:
+    """A collector that is away at first, and that gets some of the spans twice, as Kafka does."""
+    seen: set[bytes] = set()
+    refused = 0
+
+    async def receive(request: web.Request) -> web.Response:
+        nonlocal refused
+        if not refused:
+            refused += 1
+            return web.Response(status=400)
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        for resource in sent.resource_spans:
+            seen.update(each.span_id for scope in resource.scope_spans for each in scope.spans)
+        return web.Response()
+
+    app, topics = web.Application(), topics_of(settings)
+    app.router.add_post("/v1/traces", receive)
+    async with TestServer(app) as server, avro_of(settings, topics) as avro:
+        traced = settings.model_copy(update={"otlp_endpoint": str(server.make_url("/"))})
+        async with traces.following(traced, topics, avro), asyncio.timeout(PATIENCE_S):
+            while len(seen) < EVENTS:  # noqa: ASYNC110  (what is awaited has no event)
+                await asyncio.sleep(0.1)
+    assert (len(seen), refused) == (EVENTS, 1)
 
 
 def _settings(bootstrap: str, prefix: str, folder: Path, port: int) -> Settings:

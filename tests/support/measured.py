@@ -128,7 +128,7 @@ def _attempt(
         chat = {"provider": provider, "model": model, "input_tokens": 900, "output_tokens": 300}
         yield _event(
             f"{seed}/chat/{call}",
-            at - timedelta(milliseconds=ms * (0.9 - 0.4 * call)),
+            at - timedelta(milliseconds=ms * (0.6 - 0.4 * call)),
             operation=Operation.CHAT,
             status=OK,
             duration_ms=ms * 0.3,

@@ -12,6 +12,7 @@ from crewstream.adapters.clickhouse import Dsn, connect
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.sender import sender
 from crewstream.analytics.migrations import Place, migrate
+from crewstream.app import traces
 from crewstream.app.common import avro_of, full_names, probes, topics_of, until_told
 from crewstream.config import Settings
 from crewstream.contracts.topics import Topics
@@ -49,7 +50,10 @@ async def run(settings: Settings) -> int:
             ),
             record,
         )
-        async with probes(settings, "recorder", loop.health, metrics, loop.behind):
+        async with (
+            traces.following(settings, topics, avro),
+            probes(settings, "recorder", loop.health, metrics, loop.behind),
+        ):
             return await until_told(loop.run())
 
 

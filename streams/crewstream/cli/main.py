@@ -17,6 +17,7 @@ from crewstream.cli import (
     operate,
     rebuild,
     recorder,
+    report,
     schedules,
     schemas,
     stack,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (stack, drill, workflows, follow, analyse, operate, backup, doctor):
+for group in (stack, drill, workflows, follow, analyse, report, operate, backup, doctor):
     app.add_typer(group.app)
 app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
 app.add_typer(recorder.app, name="recorder", rich_help_panel="Operate")
