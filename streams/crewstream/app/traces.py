@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from crewstream import topology
@@ -13,6 +14,8 @@ from crewstream.config import Settings
 from crewstream.contracts.topics import Topics
 from crewstream.processors.tracer import Tracer
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -40,10 +43,16 @@ async def following(settings: Settings, topics: Topics, avro: Avro) -> AsyncIter
         max_records=2000,
     )
     running = asyncio.create_task(PlainLoop(settings.kafka, options, trace).run())
+    running.add_done_callback(_told)
     try:
         yield
     finally:
         running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await asyncio.wait([running])
         await collector.close()
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """Figures are worth more than traces: the recorder goes on without them, and says so."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("no more traces until the next start: %r", error)
