@@ -113,7 +113,11 @@ class ClickHouseFace:
         except Exception as error:  # noqa: BLE001 - whatever the engine raises is an answer
             status, code, message = wire.failure(error)
             headers["X-ClickHouse-Exception-Code"] = code
-            return web.Response(status=status, text=message + "\n", headers=headers)
+            squeezed = wire.Squeezed(wire.compression(request.query, {}))
+            text = squeezed.piece(f"{message}\n".encode()) + squeezed.end()
+            return web.Response(
+                status=status, body=text, content_type="text/plain", headers=headers
+            )
         return await self._sent(request, asked, answer, headers)
 
     async def _asked(self, request: web.Request) -> Asked | None:
@@ -125,7 +129,7 @@ class ClickHouseFace:
             query |= wire.form(await request.clone(client_max_size=most).post())
             return wire.asked(request.method, query, headers, b"", user)
         body = await _body(request, most)
-        body = wire.decompressed(body, headers.get("Content-Encoding", ""))
+        body = wire.decompressed(body, query, headers, most)
         return wire.asked(request.method, query, headers, body, user)
 
     async def _sent(
@@ -136,8 +140,8 @@ class ClickHouseFace:
         headers |= {"X-ClickHouse-Format": asked.fmt, "Content-Type": asked.content_type}
         headers |= {"X-ClickHouse-Summary": wire.summary(answer.summary)}
         headers |= {"X-ClickHouse-Exception-Tag": tag}
-        if asked.compression:
-            headers["Content-Encoding"] = asked.compression
+        if asked.content_encoding:
+            headers["Content-Encoding"] = asked.content_encoding
         response = web.StreamResponse(headers=headers)
         squeezed = wire.Squeezed(asked.compression)
         try:

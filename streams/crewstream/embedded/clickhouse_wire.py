@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import cramjam
 
+from crewstream.embedded import clickhouse_blocks as blocks
 from crewstream.embedded.clickhouse_guard import Denied, without_literals
 
 if TYPE_CHECKING:
@@ -82,15 +83,16 @@ _STATUS: Mapping[int, int] = {
 SERVER_ERROR = 500
 
 
+NATIVE = "clickhouse"
+"""ClickHouse's own blocks: not an encoding of HTTP, so no header tells of them."""
+
 COMPRESSORS: Mapping[str, Callable[[], Any]] = {
+    NATIVE: blocks.Blocks,
     "zstd": cramjam.zstd.Compressor,
     "lz4": cramjam.lz4.Compressor,
     "br": cramjam.brotli.Compressor,
     "gzip": cramjam.gzip.Compressor,
 }
-
-
-_DECOMPRESSORS: Mapping[str, Callable[[bytes], Any]] = {"lz4": cramjam.lz4.decompress}
 
 
 class Squeezed:
@@ -153,6 +155,11 @@ class Asked:
         return _FORMAT.sub("", self.sql)
 
     @property
+    def content_encoding(self) -> str | None:
+        """What the header says; None: there is none."""
+        return None if self.compression == NATIVE else self.compression
+
+    @property
     def content_type(self) -> str:
         return _CONTENT_TYPES.get(self.fmt, "application/octet-stream")
 
@@ -187,8 +194,6 @@ def asked(
 
     Raises Denied for what the embedded engine cannot do.
     """
-    if query.get("compress") == "1" or query.get("decompress") == "1":
-        raise _not_implemented("compress and decompress; use enable_http_compression=1")
     sql, data = _statement(query.get("query", ""), body)
     if not sql:
         return None
@@ -203,7 +208,7 @@ def asked(
             k: v for k, v in query.items() if k not in _PROTOCOL and not k.startswith("param_")
         },
         query_id=query.get("query_id") or str(uuid4()),
-        compression=_compression(query, headers),
+        compression=compression(query, headers),
         protocol=_revision(query.get("client_protocol_version", "")),
         waits=query.get("wait_end_of_query") in {"1", "true"},
     )
@@ -254,18 +259,26 @@ def _bare(sql: str) -> str:
     return _COMMENTS.sub("", sql).rstrip().removesuffix(";")
 
 
-def _compression(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+def compression(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+    """How an answer is to be compressed: a key of COMPRESSORS; None: not at all."""
+    if query.get("compress") == "1":
+        return NATIVE
     if query.get("enable_http_compression") != "1":
         return None
     accepted = [one.split(";")[0].strip() for one in headers.get("Accept-Encoding", "").split(",")]
-    return next((name for name in COMPRESSORS if name in accepted), None)
+    return next((name for name in COMPRESSORS if name in accepted and name != NATIVE), None)
 
 
-def decompressed(body: bytes, encoding: str) -> bytes:
-    """A request's body; aiohttp has undone every encoding but these already."""
-    if encoding not in _DECOMPRESSORS:
-        return body
-    return bytes(_DECOMPRESSORS[encoding](body))
+def decompressed(
+    body: bytes, query: Mapping[str, str], headers: Mapping[str, str], most_bytes: int
+) -> bytes:
+    """A request's body; aiohttp has undone every encoding of HTTP but lz4 already.
+
+    Raises BrokenBlock.
+    """
+    if headers.get("Content-Encoding") == "lz4":
+        body = bytes(cramjam.lz4.decompress(body))
+    return blocks.decompressed(body, most_bytes) if query.get("decompress") == "1" else body
 
 
 def failure(error: Exception) -> tuple[int, str, str]:
