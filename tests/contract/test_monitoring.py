@@ -168,6 +168,12 @@ def test_every_alert_is_tested() -> None:
     assert fired == {rule["alert"] for rule in rules()}
 
 
+def test_every_alert_is_told_in_the_docs() -> None:
+    docs = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    told = re.findall(r"^\| `(Crewstream\w+)` \| (\w+) \|", docs, re.MULTILINE)
+    assert set(told) == {(rule["alert"], rule["labels"]["severity"]) for rule in rules()}
+
+
 # Labels whose values come from files of ours or from enumerations, never from requests.
 BOUNDED = {"project", "status", "topic", "direction"}
 BASE_UNITS = ("_seconds", "_bytes", "_usd", "_tokens", "_records", "_jobs", "_ready")
