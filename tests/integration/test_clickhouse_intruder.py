@@ -198,6 +198,33 @@ async def test_a_parameter_is_a_value_and_never_sql(face: ClickHouseFace) -> Non
     )
 
 
+NAMED = [
+    "SELECT * FROM default.`{file}`",
+    "SELECT * FROM `{file}`",
+    "SELECT 1 IN default.`{file}`",
+    "SELECT 1 IN `{file}`",
+    "DESCRIBE default.`{file}`",
+    "SHOW CREATE TABLE default.`{file}`",
+    "SHOW COLUMNS FROM `{file}` FROM default",
+    "EXISTS default.`{file}`",
+    "EXPLAIN SELECT * FROM default.`{file}`",
+    "SELECT hasColumnInTable('default', '{file}', 'x')",
+    "SELECT joinGet('default.{file}', 'a', 1)",
+]
+
+
+@pytest.mark.parametrize("sql", NAMED)
+async def test_a_reader_does_not_learn_whether_a_file_is_there(
+    face: ClickHouseFace, tmp_path: Path, sql: str
+) -> None:
+    there, missing = tmp_path / "exists.csv", tmp_path / "absent.csv"
+    there.write_text("hush\n")
+    for database in ("default", "crewstream"):
+        told = [await ask(face, sql.format(file=f), database=database) for f in (there, missing)]
+        assert told[0][:2] == told[1][:2]
+        assert told[0][2].replace("exists", "absent") == told[1][2]
+
+
 async def test_every_table_function_and_table_of_the_engine_is_judged(
     face: ClickHouseFace,
 ) -> None:

@@ -98,7 +98,9 @@ class Engine:
 
     def _prepared(self, handle: Any, asked: Asked, *, whole: bool) -> str:
         """Set the handle up for the request; the SQL to run."""
-        database = asked.database or self._database
+        # Where clients are that were told of no database; the engine's own is made of files.
+        named = "" if asked.database == "default" else asked.database
+        database = named or self._database
         handle.query(f"USE {_identifier(database)}")
         settings = guard.reader_settings(asked.settings) if asked.read_only else asked.settings
         if whole:

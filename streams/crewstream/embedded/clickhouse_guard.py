@@ -106,9 +106,14 @@ SYSTEM_TABLES = frozenset(
         "zeros_mt",
     }
 )
-_OUTSIDE = re.compile(r"file|catboostevaluate|ai[a-z]+|sleep\w*|getclienthttpheader", re.IGNORECASE)
+# The last three name a table by a text, which is not seen below.
+_OUTSIDE = re.compile(
+    r"file|catboostevaluate|ai[a-z]+|sleep\w*|getclienthttpheader"
+    r"|hascolumnintable|joinget|joingetornull"
+)
 _FUNCTION = re.compile(r"^ *Function (\S+)", re.MULTILINE)
-_NAMED = re.compile(r"^ *(?:Table)?Identifier (system\.\S+)", re.MULTILINE)
+# As a table, or as `x IN table`, where it looks like a column.
+_NAMED = re.compile(r"^ *(?:Table)?Identifier (system|default)\.([^\s.]+)", re.MULTILINE)
 _INNER_SETTINGS = re.compile(r"^ {4,}Set$", re.MULTILINE)
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 
@@ -142,16 +147,16 @@ def check(formatted: str, tree: str, table_functions: Collection[str]) -> None:
     used = {name.lower() for name in _FUNCTION.findall(tree)}
     forbidden = (used & set(table_functions)) - TABLE_FUNCTIONS
     forbidden |= {name for name in used if _OUTSIDE.fullmatch(name)}
-    forbidden |= {name for name in _system_tables(tree) if name not in SYSTEM_TABLES}
+    forbidden |= {f"{where}.{name}" for where, name in _NAMED.findall(tree) if _hidden(where, name)}
     if tree.startswith(_OTHERS_QUERIES):
         forbidden.add("processlist")
     if forbidden:
         raise Denied(497, "ACCESS_DENIED", f"Not allowed: {', '.join(sorted(forbidden))}")
 
 
-def _system_tables(tree: str) -> set[str]:
-    """The engine's own tables that a statement names; `x IN table` names one like a column."""
-    return {name.split(".")[1] for name in _NAMED.findall(tree)}
+def _hidden(database: str, table: str) -> bool:
+    """The engine's `default` database takes the name of any file for a table."""
+    return database == "default" or table not in SYSTEM_TABLES
 
 
 def check_database(name: str) -> None:
