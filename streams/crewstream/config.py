@@ -106,6 +106,15 @@ class Settings(BaseSettings):
         le=65535,
         description="Port on which the recorder serves the embedded engine; chdb:// only.",
     )
+    otlp_endpoint: str = Field(
+        default="",
+        description="OpenTelemetry collector to which the recorder sends traces by OTLP over HTTP, "
+        "such as http://127.0.0.1:4318; empty: none. Needs the extra `otel`.",
+    )
+    otlp_headers: SecretStr = Field(
+        default=SecretStr(""),
+        description="Headers for the collector, `name=value,name=value`, such as its key.",
+    )
     registry_url: str = Field(
         default="",
         description="Confluent-compatible schema registry to use and check against the lock; "

@@ -20,6 +20,7 @@ NOISY = {
     "asyncio",
     "urllib3",
     "clickhouse_connect",
+    "matplotlib",
 }
 # While a server is away its clients say the same many times a second.
 REPEATED_AFTER_S = 30.0

@@ -19,9 +19,12 @@ HistogramName = Literal[
     "crewstream_task_seconds",
     "crewstream_task_queue_seconds",
     "crewstream_tool_seconds",
+    "crewstream_insert_seconds",
 ]
 GaugeName = Literal[
     "crewstream_ready",
+    "crewstream_lag_records",
+    "crewstream_last_insert_timestamp_seconds",
     "crewstream_window_jobs",
     "crewstream_window_bytes",
     "crewstream_recommendations",
@@ -55,9 +58,16 @@ HISTOGRAMS: dict[HistogramName, Metric] = {
     "crewstream_task_seconds": Metric("From start to end of a run.", ("project",)),
     "crewstream_task_queue_seconds": Metric("From assignment to start.", ("project",)),
     "crewstream_tool_seconds": Metric("From start to end of a tool's call.", ("project", "tool")),
+    "crewstream_insert_seconds": Metric("From a batch of records to its rows in ClickHouse."),
 }
 GAUGES: dict[GaugeName, Metric] = {
     "crewstream_ready": Metric("1 when the process does its work."),
+    "crewstream_lag_records": Metric(
+        "Records of a process's partitions that it has not done yet.", ("topic",)
+    ),
+    "crewstream_last_insert_timestamp_seconds": Metric(
+        "When the recorder last stored something, in seconds since 1970."
+    ),
     "crewstream_window_jobs": Metric("Assignments that wait in a worker's window.", ("project",)),
     "crewstream_window_bytes": Metric("Size of all records that a worker holds undone."),
     "crewstream_recommendations": Metric("Advice that is open.", ("rule", "severity")),

@@ -40,6 +40,9 @@ LOGICAL = {
 }
 
 
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 9}
+
+
 def expected(avro: Any, named: dict[str, Any]) -> set[str]:
     """The column types that an Avro type may have."""
     if isinstance(avro, list):
@@ -183,10 +186,20 @@ async def test_a_cluster_understands_every_statement(tmp_path: Path) -> None:
         ({"type": "long", "logicalType": "timestamp-micros"}, "DateTime64(3, 'UTC')"),
         ({"type": "long", "logicalType": "timestamp-millis"}, "DateTime64(6, 'UTC')"),
         ({"type": "long", "logicalType": "timestamp-millis"}, "DateTime('UTC')"),
-        (
-            {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 9},
-            "Decimal(18, 6)",
-        ),
+        ({"type": "long", "logicalType": "timestamp-micros"}, "DateTime('UTC')"),
+        (DECIMAL, "Decimal(18, 6)"),
+        (DECIMAL, "Decimal(38, 9)"),
+        (DECIMAL, "Float64"),
+        ("int", "Decimal(9, 0)"),
+        ("int", "UInt64"),
+        ("long", "UInt8"),
+        ("long", "Float64"),
+        ("string", "JSON"),
+        ("string", "UUID"),
+        (["null", "long"], "Int64"),
+        ({"type": "map", "values": ["null", "string"]}, "Map(String, String)"),
+        ({"type": "array", "items": "long"}, "Array(UInt64)"),
+        ({"type": "array", "items": "double"}, "Array(Decimal(18, 9))"),
         (["null", "double"], "Float64"),
         ("string", "Enum8('a' = 1)"),
         ({"type": "map", "values": "string"}, "Map(String, Int64)"),

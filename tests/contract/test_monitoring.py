@@ -1,17 +1,21 @@
-"""Alerts and the dashboard name metrics that there are, and find their sources."""
+"""Alerts and dashboards name metrics that there are, and find their sources."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Histogram
 
 from crewstream import meters
+from crewstream.adapters.prometheus import BUCKETS_S, Metrics
 from crewstream.config import HTTP_PORTS
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +65,11 @@ def services() -> dict[str, Any]:
     return found
 
 
-def dashboard() -> dict[str, Any]:
-    path = DEPLOY / "grafana" / "dashboards" / "operations.json"
+BOARDS = ("operations", "trends")
+
+
+def dashboard(name: str = "operations") -> dict[str, Any]:
+    path = DEPLOY / "grafana" / "dashboards" / f"{name}.json"
     found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
@@ -80,8 +87,9 @@ def test_the_dashboard_shows_every_metric_and_none_that_there_is_not() -> None:
     assert [name for name in METRICS if name not in shown] == []
 
 
-def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
-    panels = dashboard()["panels"]
+@pytest.mark.parametrize("name", BOARDS)
+def test_panels_have_ids_of_their_own_and_do_not_overlap(name: str) -> None:
+    panels = dashboard(name)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [
         (x, y)
@@ -105,11 +113,14 @@ def test_a_metric_or_label_that_there_is_not_is_found(expression: str) -> None:
     assert list(unknown_in(expression))
 
 
-def test_grafana_finds_its_source_and_its_dashboards() -> None:
+def test_grafana_finds_its_sources_and_its_dashboards() -> None:
     folder = DEPLOY / "grafana" / "provisioning"
-    sources = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text("utf-8"))
-    uids = {each["uid"] for each in sources["datasources"]}
-    assert {panel["datasource"]["uid"] for panel in dashboard()["panels"]} <= uids
+    files = [yaml.safe_load(path.read_text("utf-8")) for path in folder.glob("datasources/*.yml")]
+    sources = {(each["type"], each["uid"]) for file in files for each in file["datasources"]}
+    assert {path.stem for path in (DEPLOY / "grafana" / "dashboards").iterdir()} == set(BOARDS)
+    for name in BOARDS:
+        used = [panel["datasource"] for panel in dashboard(name)["panels"]]
+        assert {(each["type"], each["uid"]) for each in used} <= sources
     providers = yaml.safe_load((folder / "dashboards" / "crewstream.yml").read_text("utf-8"))
     mounted = {each.split(":")[1] for each in services()["grafana"]["volumes"]}
     assert {each["options"]["path"] for each in providers["providers"]} <= mounted
@@ -124,3 +135,89 @@ def test_prometheus_asks_every_process_where_it_listens() -> None:
     assert port is not None
     assert found["port"] == int(port[1])
     assert all((DEPLOY / "prometheus" / name).exists() for name in file["rule_files"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+    ],
+)
+def test_promtool_agrees(command: list[str]) -> None:
+    """With alerts.test.yml: each alert fires when it should, and not when it should not."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool, of Debian's package prometheus")
+    done = subprocess.run(
+        [promtool, *command],
+        cwd=DEPLOY / "prometheus",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    file = yaml.safe_load((DEPLOY / "prometheus" / "alerts.test.yml").read_text("utf-8"))
+    fired = {
+        each["alertname"]
+        for test in file["tests"]
+        for each in test["alert_rule_test"]
+        if each.get("exp_alerts")
+    }
+    assert fired == {rule["alert"] for rule in rules()}
+
+
+def test_every_alert_is_told_in_the_docs() -> None:
+    docs = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    told = re.findall(r"^\| `(Crewstream\w+)` \| (\w+) \|", docs, re.MULTILINE)
+    assert set(told) == {(rule["alert"], rule["labels"]["severity"]) for rule in rules()}
+
+
+# Labels whose values come from files of ours or from enumerations, never from requests.
+BOUNDED = {"project", "status", "topic", "direction"}
+BASE_UNITS = ("_seconds", "_bytes", "_usd", "_tokens", "_records", "_jobs", "_ready")
+COUNTED = ("_workflows", "_tasks", "_tokens", "_letters", "_written", "_usd")
+
+
+def test_metrics_are_named_as_prometheus_wants_them() -> None:
+    """https://prometheus.io/docs/practices/naming/: base units, and _total for what only grows."""
+    for counter in meters.COUNTERS:
+        assert counter.startswith("crewstream_")
+        assert counter.removesuffix("_total").endswith(COUNTED)
+        assert counter.endswith("_total")
+    for name in (*meters.HISTOGRAMS, *meters.GAUGES):
+        assert name.startswith("crewstream_")
+        assert name.endswith(BASE_UNITS)
+        assert not name.endswith("_total")
+
+
+def test_no_label_of_a_metric_comes_from_a_request() -> None:
+    used = {label for metric in METRICS.values() for label in metric.labels}
+    assert used <= BOUNDED
+
+
+def test_every_histogram_has_buckets_of_its_own() -> None:
+    lines = Metrics().render()[0].decode().splitlines()
+    assert list(BUCKETS_S) != list(Histogram.DEFAULT_BUCKETS)
+    for name in meters.HISTOGRAMS:
+        described = [line for line in lines if line.startswith(f"# TYPE {name} ")]
+        assert described == [f"# TYPE {name} histogram"]
+    bounds = re.findall(r'crewstream_insert_seconds_bucket\{le="([^"]+)"\}', "\n".join(lines))
+    assert [float(bound) for bound in bounds] == [*BUCKETS_S, float("inf")]
+
+
+def test_grafana_reads_clickhouse_as_a_user_that_can_only_read() -> None:
+    path = DEPLOY / "grafana" / "provisioning" / "datasources" / "clickhouse.yml"
+    (source,) = yaml.safe_load(path.read_text("utf-8"))["datasources"]
+    config = yaml.safe_load((DEPLOY / "clickhouse" / "reader.yaml").read_text("utf-8"))
+    reader = config["users"][source["jsonData"]["username"]]
+    allowed = re.compile(r"GRANT SELECT(, SHOW)? ON (crewstream\.\*|system\.\w+)")
+    assert all(allowed.fullmatch(grant) for grant in reader["grants"]["query"])
+    assert config["profiles"][reader["profile"]]["readonly"] == 2
+    variable = reader["password"]["@from_env"]
+    assert source["secureJsonData"]["password"] == f"${variable}"
+    assert f"{variable}=" in (DEPLOY / "secrets" / "reader.env").read_text("utf-8")

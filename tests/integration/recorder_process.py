@@ -13,7 +13,9 @@ from crewstream.analytics.migrations import Place, migrate
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.connection import KafkaConnection
 from crewstream.contracts.schemas import Schemas
-from crewstream.embedded.clickhouse import ClickHouseFace
+from crewstream.embedded import clickhouse_key as key
+from crewstream.embedded.clickhouse import READERS, ClickHouseFace
+from crewstream.embedded.clickhouse_wire import User
 from crewstream.processors.recorder import Recorder, Topics
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
 
@@ -28,8 +30,9 @@ async def main(bootstrap: str, prefix: str, folder: str, port: int) -> None:
         max_wait_s=0.05,
         session_timeout_s=1.5,
     )
+    users = (*READERS, User(key.WRITER, key.make(folder), read_only=False))
     async with (
-        ClickHouseFace(folder, port=port),
+        ClickHouseFace(folder, port=port, users=users),
         connect(f"chdb://{folder}") as analytics,
     ):
         await migrate(analytics, Place(analytics.database))

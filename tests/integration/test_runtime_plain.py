@@ -94,9 +94,12 @@ async def test_an_outage_is_waited_out_and_told(bench: Bench) -> None:
     await bench.send(b"a", b"b")
     await until(lambda: sink.tried > 2)
     assert "the sink is away" in loop.health().problems
+    assert loop.behind()[bench.topic] > 0
+    await bench.send(b"c", b"d", b"e", b"f")  # to every partition, while all of them are paused
     sink.away = False
-    await until(lambda: sorted(sink.applied) == [b"a", b"b"])
+    await until(lambda: sorted(sink.applied) == [b"a", b"b", b"c", b"d", b"e", b"f"])
     await until(lambda: loop.health().ready)
+    assert loop.behind() == {bench.topic: 0}
 
 
 async def test_what_was_not_applied_is_not_committed(bench: Bench) -> None:

@@ -87,9 +87,10 @@ class Dsn:
 class Analytics:
     """A ClickHouse database. Calls run in threads; made by `connect`."""
 
-    def __init__(self, client: Any, dsn: Dsn) -> None:
+    def __init__(self, client: Any, dsn: Dsn, *, deduplicate: bool = True) -> None:
         self._client = client
         self._dsn = dsn
+        self._deduplicate = deduplicate
         self.database = dsn.database
 
     async def columns(self, table: str) -> frozenset[str]:
@@ -115,7 +116,7 @@ class Analytics:
             column_names=columns,
             insert_block=block,
             fmt="Avro",
-            settings=_writing(token),
+            settings=_writing(token, deduplicate=self._deduplicate),
         )
 
     async def insert_rows(
@@ -127,7 +128,7 @@ class Analytics:
             table,
             data=rows,
             column_names=columns,
-            settings=_writing(token),
+            settings=_writing(token, deduplicate=self._deduplicate),
         )
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
@@ -194,16 +195,18 @@ class Analytics:
 
 
 @asynccontextmanager
-async def connect(dsn: str) -> AsyncIterator[Analytics]:
+async def connect(dsn: str, *, deduplicate: bool = True) -> AsyncIterator[Analytics]:
     """A connection for the duration of the block; its database is made if it is not there.
 
+    Without `deduplicate` an insert is stored whatever was stored before: ClickHouse remembers the
+    tokens of rows that are deleted since. Tables that replace rows by key show them once anyway.
     Raises Misconfigured for a DSN that is none, Unreachable when nothing answers.
     """
     parsed = Dsn.parse(dsn)
     with _our_errors(parsed):
         client = await asyncio.to_thread(_client, parsed)
     try:
-        yield Analytics(client, parsed)
+        yield Analytics(client, parsed, deduplicate=deduplicate)
     finally:
         await asyncio.to_thread(client.close)
 
@@ -224,7 +227,7 @@ def _client(dsn: Dsn) -> Any:
     return client
 
 
-def _writing(token: str) -> Mapping[str, str]:
+def _writing(token: str, *, deduplicate: bool) -> Mapping[str, str]:
     settings = {
         # By default an insert may touch 100 partitions; a back-fill of years touches more.
         "max_partitions_per_insert_block": "0",
@@ -233,6 +236,8 @@ def _writing(token: str) -> Mapping[str, str]:
         # Or a crash between a table and its view would leave the view without the block for good.
         "deduplicate_blocks_in_dependent_materialized_views": "1",
     }
+    if not deduplicate:
+        return settings | {"insert_deduplicate": "0"}
     return settings | {"insert_deduplication_token": token} if token else settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -46,6 +47,13 @@ class Metrics:
     def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Add a value, in the unit that the name ends with. Raises ValueError as `count`."""
         self._series_of(self._histograms[name], name, labels).observe(value)
+
+    def timed(self, name: HistogramName, **labels: str) -> AbstractContextManager[object]:
+        """Observe how long a block takes, in seconds. Raises ValueError as `count`."""
+        timer: AbstractContextManager[object] = self._series_of(
+            self._histograms[name], name, labels
+        ).time()
+        return timer
 
     def gauge(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge. Raises ValueError as `count`."""

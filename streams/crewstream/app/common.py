@@ -99,11 +99,13 @@ async def probes(
     process: Process,
     health: Callable[[], Health],
     metrics: Metrics,
+    behind: Callable[[], Mapping[str, int]],
     *,
     routes: Sequence[RouteDef] = (),
     below: Mapping[str, Application] | None = None,
 ) -> AsyncIterator[None]:
     """Serve /health, /metrics, `routes` and what is `below` while the process runs."""
+    lag: dict[str, int] = {}
 
     def now() -> web.Health:
         found = health()
@@ -112,6 +114,10 @@ async def probes(
 
     def rendered() -> tuple[bytes, str]:
         now()
+        # A topic whose partitions went elsewhere is not behind any more.
+        lag.update(dict.fromkeys(lag, 0) | dict(behind()))
+        for topic, records in lag.items():
+            metrics.gauge("crewstream_lag_records", records, topic=topic)
         return metrics.render()
 
     port = settings.port_of(process)

@@ -44,7 +44,7 @@ async def run(settings: Settings) -> int:
             once=full_names(topics, [topology.FINISHED]),
         )
         catalogue = _catalogue(settings, topics, avro.codec, crews, shapes)
-        async with probes(settings, "coordinator", app.health, metrics):
+        async with probes(settings, "coordinator", app.health, metrics, app.behind):
             return await _serve(settings, topics, app, catalogue)
 
 

@@ -41,7 +41,9 @@ async def run(settings: Settings) -> int:
     live = LiveStatus(status, RedisProgress(redis, settings.prefix))
     routes, below = web.status_routes(live), {"/registry": face(schemas, topics)}
     try:
-        async with probes(settings, "projector", loop.health, metrics, routes=routes, below=below):
+        async with probes(
+            settings, "projector", loop.health, metrics, loop.behind, routes=routes, below=below
+        ):
             return await until_told(loop.run())
     finally:
         await redis.aclose()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from crewstream import topology
@@ -12,11 +14,14 @@ from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.sender import sender
 from crewstream.analytics.migrations import Place, migrate
 from crewstream.analytics.objectives import Objectives, keep
+from crewstream.app import traces
 from crewstream.app.advising import advising
 from crewstream.app.common import avro_of, full_names, probes, topics_of, until_told
 from crewstream.app.standings import publish_always
 from crewstream.config import Settings
+from crewstream.contracts.topics import Topics
 from crewstream.processors import recorder as recording
+from crewstream.records import Outbound
 from crewstream.runtime.plain import Batch, PlainLoop, PlainOptions
 
 
@@ -25,11 +30,7 @@ async def run(settings: Settings) -> int:
     dsn = settings.clickhouse_dsn.get_secret_value()
     topics, metrics = topics_of(settings), Metrics()
     objectives, advice = Objectives.load(settings.slo), topics.full(topology.ADVICE)
-    names = recording.Topics(
-        metrics=topics.full(topology.METRICS),
-        state=topics.full(topology.STATE),
-        dead_letters=topics.full(topology.DEAD_LETTERS),
-    )
+    names = recorded(topics)
     async with (
         avro_of(settings, topics) as avro,
         connect(dsn) as store,
@@ -42,11 +43,10 @@ async def run(settings: Settings) -> int:
         processor = recording.Recorder(store, avro.codec, avro.schemas, names, avro.registry)
 
         async def record(batch: Batch) -> None:
-            dead = await processor.record(batch.values())
+            with metrics.timed("crewstream_insert_seconds"):
+                dead = await processor.record(batch.values())
             await out.send(dead)
-            metrics.count("crewstream_dead_letters_total", len(dead), topic="recorder")
-            for (topic, _), records in batch.items():
-                metrics.count("crewstream_rows_written_total", len(records), topic=topic)
+            _count(metrics, batch, dead)
 
         loop = PlainLoop(
             settings.kafka,
@@ -60,7 +60,8 @@ async def run(settings: Settings) -> int:
         async with (
             advising(settings, out, avro.codec, advice, metrics),
             _standings(settings),
-            probes(settings, "recorder", loop.health, metrics),
+            traces.following(settings, topics, avro),
+            probes(settings, "recorder", loop.health, metrics, loop.behind),
         ):
             return await until_told(loop.run())
 
@@ -77,11 +78,36 @@ async def _standings(settings: Settings) -> AsyncIterator[None]:
             await asyncio.gather(work, return_exceptions=True)
 
 
+def _count(metrics: Metrics, batch: Batch, dead: Sequence[Outbound]) -> None:
+    """Every record is a row, but for tombstones and what was given up."""
+    given_up = Counter(dict(letter.headers)["x-dlq-topic"].decode() for letter in dead)
+    rows: Counter[str] = Counter()
+    for (topic, _), records in batch.items():
+        rows[topic] += sum(record.value is not None for record in records)
+    for topic, count in rows.items():
+        metrics.count("crewstream_rows_written_total", count - given_up[topic], topic=topic)
+    for topic, count in given_up.items():
+        metrics.count("crewstream_dead_letters_total", count, topic=topic)
+    metrics.gauge("crewstream_last_insert_timestamp_seconds", time.time())
+
+
+def recorded(topics: Topics) -> recording.Topics:
+    """The topics of an installation that are recorded."""
+    return recording.Topics(
+        metrics=topics.full(topology.METRICS),
+        state=topics.full(topology.STATE),
+        dead_letters=topics.full(topology.DEAD_LETTERS),
+    )
+
+
 def _face(dsn: Dsn, settings: Settings) -> AbstractAsyncContextManager[object]:
     """The engine's HTTP face when it is embedded: no other process can open its folder."""
     if dsn.path is None:
         return nullcontext()
-    from crewstream.embedded.clickhouse import ClickHouseFace  # noqa: PLC0415  (only when embedded)
+    from crewstream.embedded import clickhouse_key as key  # noqa: PLC0415  (only when embedded)
+    from crewstream.embedded.clickhouse import READERS, ClickHouseFace  # noqa: PLC0415  (the same)
+    from crewstream.embedded.clickhouse_wire import User  # noqa: PLC0415  (the same)
 
+    users = (*READERS, User(key.WRITER, key.make(dsn.path), read_only=False))
     port, host = settings.clickhouse_port, settings.http_host
-    return ClickHouseFace(dsn.path, host=host, port=port, database=dsn.database)
+    return ClickHouseFace(dsn.path, host=host, port=port, database=dsn.database, users=users)

@@ -96,7 +96,7 @@ async def run(settings: Settings) -> int:
         cancelled.withdraw = app.dispatcher.withdraw
         app.probes.append(lambda: {outcomes.problem} if outcomes.problem else set())
         health = _health(app, metrics, [each.project_id for each in described])
-        async with probes(settings, "worker", health, metrics):
+        async with probes(settings, "worker", health, metrics, app.behind):
             await _announce(settings, topics, avro, described)
             code = await _serve(settings, topics, app, cancelled)
     await redis.aclose()

@@ -19,6 +19,8 @@ from crewstream.cli import (
     follow,
     operate,
     rebuild,
+    recorder,
+    report,
     schedules,
     schemas,
     stack,
@@ -39,9 +41,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (stack, drill, workflows, follow, analyse, advise, agents, operate, backup, doctor):
+for group in (
+    *(stack, drill, workflows, follow, analyse, advise, report, agents),
+    *(operate, backup, doctor),
+):
     app.add_typer(group.app)
 app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
+app.add_typer(recorder.app, name="recorder", rich_help_panel="Operate")
 app.add_typer(dlq.app, name="dlq", rich_help_panel="Operate")
 app.add_typer(rebuild.app, name="rebuild", rich_help_panel="Operate")
 app.add_typer(budget.app, name="budget", rich_help_panel="Operate")

@@ -30,12 +30,6 @@ def worker() -> None:
 
 
 @app.command(rich_help_panel=PANEL)
-def recorder() -> None:
-    """Run a recorder: everything that is measured goes to ClickHouse."""
-    _run("recorder")
-
-
-@app.command(rich_help_panel=PANEL)
 def projector() -> None:
     """Run a projector: the status of workflows, in Redis and over HTTP."""
     _run("projector")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import chain
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from aiohttp import web
 
-from crewstream.embedded import clickhouse_guard as guard
 from crewstream.embedded import clickhouse_wire as wire
+from crewstream.embedded.clickhouse_engine import DISPLAY_NAME, Answer, Engine
 from crewstream.embedded.clickhouse_wire import Asked, User
 from crewstream.errors import StartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 T = TypeVar("T")
@@ -29,128 +24,10 @@ READERS = (User("default"), User("reader"))
 """Who may read without a password. Nobody writes unless the caller of the face names a user."""
 
 MOST_BODY_BYTES = 256 << 20
+MOST_QUERY_BYTES = 1 << 20
+"""What a reader may send: a query, never rows."""
+
 _THREADS = 8  # queries at a time: the engine shares its cores among them
-_NAME = re.compile(r"[A-Za-z_]\w*")
-# The engine gives a result in pieces; only in these formats are the pieces one document.
-_STREAMED = frozenset({"CSV", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer under way: each of `pieces` may block. To be closed, whatever becomes of it."""
-
-    pieces: Iterator[bytes]
-    summary: Mapping[str, str] = field(default_factory=dict)
-    opened: Sequence[Any] = ()
-
-    def close(self) -> None:
-        """Give up what the engine holds for it."""
-        for each in self.opened:
-            each.close()
-
-
-class Engine:
-    """The engine of a folder: one handle for every request, so that none sees another's settings.
-
-    The handle that it keeps open is what keeps the engine running. Not to be used after a fork.
-    """
-
-    def __init__(self, path: str, database: str) -> None:
-        self._path = os.path.realpath(path)
-        self._database = database
-        try:
-            self._kept = self._handle()
-        except RuntimeError as error:
-            raise StartFailed(
-                f"ClickHouse does not open {self._path}; does another process use it? {error}"
-            ) from error
-        self._kept.query(f"CREATE DATABASE IF NOT EXISTS {_identifier(database)}")
-        self.timezone = _text(self._kept, "SELECT timezone()")
-        names = _text(self._kept, "SELECT lower(name) FROM system.table_functions")
-        self._table_functions = frozenset(names.split())
-
-    def close(self) -> None:
-        """Give up the engine; it stops when no other handle in this process is open."""
-        self._kept.close()
-
-    def answer(self, asked: Asked) -> Answer:
-        """Run what was asked. Raises what the engine raises, or Denied."""
-        handle = self._handle()
-        try:
-            sql = self._prepared(handle, asked)
-            if asked.is_insert:
-                return self._inserted(handle, asked)
-            if asked.is_query and asked.fmt in _STREAMED:
-                return self._streamed(handle, sql, asked)
-            return self._whole(handle, sql, asked)
-        except BaseException:
-            handle.close()
-            raise
-
-    def _handle(self) -> Any:
-        import chdb  # noqa: PLC0415 - half a gigabyte: only the process that owns the data loads it
-
-        return chdb.connect(self._path)
-
-    def _prepared(self, handle: Any, asked: Asked) -> str:
-        """Set the handle up for the request; the SQL to run."""
-        handle.query(f"USE {_identifier(asked.database or self._database)}")
-        settings = guard.reader_settings(asked.settings) if asked.read_only else asked.settings
-        for name in settings:
-            if not _NAME.fullmatch(name):
-                raise guard.Denied(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
-        if settings:
-            pairs = [f"{name} = {_literal(value)}" for name, value in settings.items()]
-            handle.query(f"SET {', '.join(pairs)}")
-        if not asked.read_only:
-            return asked.sql
-        # Sealed first: the parse of a hostile statement is itself only allowed to read.
-        handle.query("SET readonly = 1")
-        if asked.is_insert:
-            raise guard.Denied(164, "READONLY", "Cannot execute query in readonly mode")
-        formatted = _text(handle, f"SELECT formatQuerySingleLine({_literal(asked.sql)})")
-        tree = handle.query(f"EXPLAIN AST {formatted}", "TSVRaw", params=dict(asked.parameters))
-        guard.check(formatted, tree.bytes().decode(), self._table_functions)
-        return formatted
-
-    def _inserted(self, handle: Any, asked: Asked) -> Answer:
-        with handle.send_insert(asked.insert_head, asked.fmt) as insert:
-            insert.append(asked.data)
-            done = insert.finish()
-        handle.close()
-        written = {"written_rows": str(done.rows_written), "written_bytes": str(done.bytes_written)}
-        return Answer(iter(()), written)
-
-    def _whole(self, handle: Any, sql: str, asked: Asked) -> Answer:
-        result = handle.query(sql, asked.fmt, params=dict(asked.parameters))
-        answer: bytes = result.bytes() or b""
-        summary = {
-            "read_rows": str(result.rows_read()),
-            "read_bytes": str(result.bytes_read()),
-            "elapsed_ns": str(int(result.elapsed() * 1e9)),
-        }
-        handle.close()
-        return Answer(iter((answer,)), summary)
-
-    def _streamed(self, handle: Any, sql: str, asked: Asked) -> Answer:
-        stream = handle.send_query(sql, asked.fmt, params=dict(asked.parameters))
-        pieces = (piece.bytes() for piece in stream)
-        # Computed before the status line goes out: most errors show here.
-        first = next(pieces, b"")
-        return Answer(chain((first,), pieces), opened=(stream, handle))
-
-
-def _text(handle: Any, sql: str) -> str:
-    answer: bytes = handle.query(sql, "TSVRaw").bytes()
-    return answer.decode().strip()
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _identifier(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 class ClickHouseFace:
@@ -185,8 +62,10 @@ class ClickHouseFace:
             self._threads.shutdown()
             raise
         app = web.Application(client_max_size=MOST_BODY_BYTES)
-        app.router.add_get("/ping", _ping)
-        app.router.add_route("*", "/", self._handle)
+        app.router.add_get("/ping", _ok)
+        app.router.add_get("/replicas_status", _ok)
+        app.router.add_get("/", self._handle)  # and HEAD
+        app.router.add_post("/", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
@@ -220,15 +99,11 @@ class ClickHouseFace:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {
-            "X-ClickHouse-Server-Display-Name": "crewstream",
+            "X-ClickHouse-Server-Display-Name": DISPLAY_NAME,
             "X-ClickHouse-Timezone": self._engine.timezone,
         }
         try:
-            user = wire.user_of(request.query, request.headers, self._users)
-            body = wire.decompressed(
-                await request.read(), request.headers.get("Content-Encoding", "")
-            )
-            asked = wire.asked(request.method, request.query, request.headers, body, user)
+            asked = await self._asked(request)
             if asked is None:
                 return web.Response(text="Ok.\n", headers=headers)
             headers["X-ClickHouse-Query-Id"] = asked.query_id
@@ -238,8 +113,24 @@ class ClickHouseFace:
         except Exception as error:  # noqa: BLE001 - whatever the engine raises is an answer
             status, code, message = wire.failure(error)
             headers["X-ClickHouse-Exception-Code"] = code
-            return web.Response(status=status, text=message + "\n", headers=headers)
+            squeezed = wire.Squeezed(wire.compression(request.query, {}))
+            text = squeezed.piece(f"{message}\n".encode()) + squeezed.end()
+            return web.Response(
+                status=status, body=text, content_type="text/plain", headers=headers
+            )
         return await self._sent(request, asked, answer, headers)
+
+    async def _asked(self, request: web.Request) -> Asked | None:
+        """What is asked, by whom: a stranger's request is not read further than its headers."""
+        query, headers = dict(request.query), request.headers
+        user = wire.user_of(query, headers, self._users)
+        sent, most = request.content_length or 0, _most_bytes(user)
+        if sent <= most and request.content_type == "multipart/form-data":
+            query |= wire.form(await request.clone(client_max_size=most).post())
+            return wire.asked(request.method, query, headers, b"", user)
+        body = await _body(request, most)
+        body = wire.decompressed(body, query, headers, most)
+        return wire.asked(request.method, query, headers, body, user)
 
     async def _sent(
         self, request: web.Request, asked: Asked, answer: Answer, headers: dict[str, str]
@@ -247,10 +138,10 @@ class ClickHouseFace:
         """Send the answer piece by piece, so that its size does not matter."""
         tag = token_hex(8)
         headers |= {"X-ClickHouse-Format": asked.fmt, "Content-Type": asked.content_type}
-        headers |= {"X-ClickHouse-Summary": json.dumps(dict(answer.summary))}
+        headers |= {"X-ClickHouse-Summary": wire.summary(answer.summary)}
         headers |= {"X-ClickHouse-Exception-Tag": tag}
-        if asked.compression:
-            headers["Content-Encoding"] = asked.compression
+        if asked.content_encoding:
+            headers["Content-Encoding"] = asked.content_encoding
         response = web.StreamResponse(headers=headers)
         squeezed = wire.Squeezed(asked.compression)
         try:
@@ -271,5 +162,19 @@ class ClickHouseFace:
         return response
 
 
-async def _ping(_: web.Request) -> web.Response:
+async def _ok(_: web.Request) -> web.Response:
     return web.Response(text="Ok.\n")
+
+
+def _most_bytes(user: User) -> int:
+    return MOST_QUERY_BYTES if user.read_only else MOST_BODY_BYTES
+
+
+async def _body(request: web.Request, most: int) -> bytes:
+    """The body, its encoding undone as far as aiohttp knows it. Raises the answer 413."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(body))
+    return bytes(body)

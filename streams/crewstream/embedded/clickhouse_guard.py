@@ -1,7 +1,8 @@
 """What a read-only user may ask of the embedded engine: judged on the engine's own parse of it.
 
 The engine's `readonly=1` refuses writes, changed settings and most ways out of the database. What
-it lets through is refused here: a second statement, files, limits raised in a subquery.
+it lets through is refused here: a second statement, files, limits raised in a subquery, tables of
+the engine's own that show what others ask.
 """
 
 from __future__ import annotations
@@ -28,35 +29,91 @@ _FREE = frozenset(
     {
         "date_time_output_format",
         "extremes",
+        "join_use_nulls",
+        "limit",
         "max_block_size",
         "max_result_bytes",
         "max_result_rows",
-        "output_format_json_quote_64bit_integers",
+        "max_rows_to_read",
+        "offset",
         "result_overflow_mode",
         "session_timezone",
     }
 )
+# How an answer is written. Not all of output_format_*: output_format_schema writes a file.
+_WRITING = re.compile(r"output_format_(arrow|csv|decimal|json|native|parquet|pretty|tsv)_\w+")
 _STATEMENTS = ("SelectWithUnionQuery", "SelectIntersectExcept", "Describe", "Show", "Explain ")
-# Table functions that reach nothing but what is in the query or the database.
-_TABLE_FUNCTIONS = frozenset(
+_OTHERS_QUERIES = "ShowProcesslist"
+# Table functions that reach nothing but what is in the query; merge finds tables by a pattern.
+TABLE_FUNCTIONS = frozenset(
     {
         "format",
         "generateseries",
         "generate_series",
-        "merge",
         "null",
         "numbers",
         "numbers_mt",
         "values",
         "view",
-        "viewexplain",
         "viewifpermitted",
         "zeros",
         "zeros_mt",
     }
 )
-_OUTSIDE = re.compile(r"file|catboostevaluate|ai[a-z]+|sleep\w*|getclienthttpheader", re.IGNORECASE)
+# What clients and Grafana ask to find their way; the others show queries, users, hosts, secrets.
+SYSTEM_TABLES = frozenset(
+    {
+        "aggregate_function_combinators",
+        "asynchronous_metrics",
+        "build_options",
+        "clusters",
+        "codecs",
+        "collations",
+        "columns",
+        "completions",
+        "contributors",
+        "data_skipping_indices",
+        "data_type_families",
+        "database_engines",
+        "databases",
+        "detached_parts",
+        "dictionaries",
+        "disks",
+        "events",
+        "formats",
+        "functions",
+        "keywords",
+        "licenses",
+        "macros",
+        "merge_tree_settings",
+        "merges",
+        "metrics",
+        "mutations",
+        "numbers",
+        "numbers_mt",
+        "one",
+        "parts",
+        "parts_columns",
+        "projections",
+        "replicas",
+        "settings",
+        "table_engines",
+        "table_functions",
+        "tables",
+        "time_zones",
+        "view_refreshes",
+        "zeros",
+        "zeros_mt",
+    }
+)
+# The last three name a table by a text, which is not seen below.
+_OUTSIDE = re.compile(
+    r"file|catboostevaluate|ai[a-z]+|sleep\w*|getclienthttpheader"
+    r"|hascolumnintable|joinget|joingetornull"
+)
 _FUNCTION = re.compile(r"^ *Function (\S+)", re.MULTILINE)
+# As a table, or as `x IN table`, where it looks like a column.
+_NAMED = re.compile(r"^ *(?:Table)?Identifier (system|default)\.([^\s.]+)", re.MULTILINE)
 _INNER_SETTINGS = re.compile(r"^ {4,}Set$", re.MULTILINE)
 _LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 
@@ -78,7 +135,8 @@ def check(formatted: str, tree: str, table_functions: Collection[str]) -> None:
     """Raise Denied unless the statement only reads, and only from the database.
 
     `formatted` is the engine's formatQuerySingleLine of it, which takes no second statement;
-    `tree` its EXPLAIN AST; `table_functions` the lower-case names that the engine knows.
+    `tree` its EXPLAIN AST, parameters filled in; `table_functions` the lower-case names that the
+    engine knows.
     """
     if not tree.startswith(_STATEMENTS):
         raise Denied(164, "READONLY", "Only queries that read are allowed")
@@ -87,10 +145,24 @@ def check(formatted: str, tree: str, table_functions: Collection[str]) -> None:
     if _INNER_SETTINGS.search(tree):
         raise Denied(164, "READONLY", "SETTINGS in a subquery are not allowed")
     used = {name.lower() for name in _FUNCTION.findall(tree)}
-    forbidden = (used & set(table_functions)) - _TABLE_FUNCTIONS
+    forbidden = (used & set(table_functions)) - TABLE_FUNCTIONS
     forbidden |= {name for name in used if _OUTSIDE.fullmatch(name)}
+    forbidden |= {f"{where}.{name}" for where, name in _NAMED.findall(tree) if _hidden(where, name)}
+    if tree.startswith(_OTHERS_QUERIES):
+        forbidden.add("processlist")
     if forbidden:
         raise Denied(497, "ACCESS_DENIED", f"Not allowed: {', '.join(sorted(forbidden))}")
+
+
+def _hidden(database: str, table: str) -> bool:
+    """The engine's `default` database takes the name of any file for a table."""
+    return database == "default" or table not in SYSTEM_TABLES
+
+
+def check_database(name: str) -> None:
+    """Raise Denied for a current database in which tables could be named without saying so."""
+    if name == "system":
+        raise Denied(497, "ACCESS_DENIED", "Write system.table; system is no current database here")
 
 
 def reader_settings(asked: Mapping[str, str]) -> Mapping[str, str]:
@@ -99,11 +171,15 @@ def reader_settings(asked: Mapping[str, str]) -> Mapping[str, str]:
     Raises Denied for a setting that is not a reader's to choose.
     """
     for name, value in asked.items():
-        if name not in LIMITS and name not in _FREE and READING.get(name) != value:
+        if not (name in LIMITS or _is_free(name) or READING.get(name) == value):
             raise Denied(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode")
     limits = {name: str(_capped(asked.get(name, ""), most)) for name, most in LIMITS.items()}
-    free = {name: value for name, value in asked.items() if name in _FREE}
+    free = {name: value for name, value in asked.items() if _is_free(name)}
     return {**READING, **free, **limits}
+
+
+def _is_free(name: str) -> bool:
+    return name in _FREE or _WRITING.fullmatch(name) is not None
 
 
 def _capped(value: str, most: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import cramjam
 
+from crewstream.embedded import clickhouse_blocks as blocks
 from crewstream.embedded.clickhouse_guard import Denied, without_literals
 
 if TYPE_CHECKING:
@@ -56,14 +58,39 @@ _CONTENT_TYPES = {
     "JSON": "application/json; charset=UTF-8",
     "TabSeparated": "text/tab-separated-values; charset=UTF-8",
     "TSV": "text/tab-separated-values; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "JSONCompactEachRow": "application/x-ndjson; charset=UTF-8",
+    "JSONCompact": "application/json; charset=UTF-8",
+    "CSVWithNames": "text/csv; charset=UTF-8",
+    "TabSeparatedWithNames": "text/tab-separated-values; charset=UTF-8",
 }
-_STATUS = {60: 404, 81: 404, 46: 404, 47: 404, 115: 404, 62: 400, 497: 403, 516: 403, 164: 403}
+_FORMAT_NAME = re.compile(r"\w+")
+# What a server counts of a query, in its own order.
+_SUMMARY = (
+    *("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read"),
+    *("result_rows", "result_bytes", "elapsed_ns"),
+)
+# Source: ClickHouse, src/Server/HTTP/exceptionCodeToHTTPStatus.cpp.
+_STATUS: Mapping[int, int] = {
+    **dict.fromkeys((6, 8, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 72, 117, 167, 168), 400),
+    **dict.fromkeys((321, 376, 427, 441), 400),
+    **dict.fromkeys((46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 336), 404),
+    **dict.fromkeys((192, 193, 497, 516), 403),
+    48: 501,
+    159: 408,
+    194: 401,
+}
 SERVER_ERROR = 500
 
 
+NATIVE = "clickhouse"
+"""ClickHouse's own blocks: not an encoding of HTTP, so no header tells of them."""
+
 COMPRESSORS: Mapping[str, Callable[[], Any]] = {
+    NATIVE: blocks.Blocks,
     "zstd": cramjam.zstd.Compressor,
     "lz4": cramjam.lz4.Compressor,
+    "br": cramjam.brotli.Compressor,
     "gzip": cramjam.gzip.Compressor,
 }
 
@@ -109,6 +136,10 @@ class Asked:
     query_id: str
     compression: str | None
     """A key of COMPRESSORS; None: as it is."""
+    protocol: int = 0
+    """The revision of ClickHouse's protocol that the client speaks; 0: it did not say."""
+    waits: bool = False
+    """The client wants to know how it ended before the first byte of the answer."""
 
     @property
     def is_query(self) -> bool:
@@ -122,6 +153,11 @@ class Asked:
     def insert_head(self) -> str:
         """The INSERT without its FORMAT."""
         return _FORMAT.sub("", self.sql)
+
+    @property
+    def content_encoding(self) -> str | None:
+        """What the header says; None: there is none."""
+        return None if self.compression == NATIVE else self.compression
 
     @property
     def content_type(self) -> str:
@@ -154,30 +190,63 @@ def _credentials(query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[
 def asked(
     method: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, user: User
 ) -> Asked | None:
-    """What a request asks for; None when it asks nothing. A GET only reads, whoever asks."""
+    """What a request asks for; None when it asks nothing. A GET or HEAD only reads, whoever asks.
+
+    Raises Denied for what the embedded engine cannot do.
+    """
     sql, data = _statement(query.get("query", ""), body)
     if not sql:
         return None
-    inline = _FORMAT.search(without_literals(sql))
-    default = headers.get("X-ClickHouse-Format", "TabSeparated")
     return Asked(
-        read_only=user.read_only or method == "GET",
+        read_only=user.read_only or method in {"GET", "HEAD"},
         sql=sql,
         data=data,
-        fmt=inline[1] if inline else query.get("default_format", default),
+        fmt=_format(sql, query, headers),
         database=query.get("database") or headers.get("X-ClickHouse-Database"),
         parameters={k[6:]: v for k, v in query.items() if k.startswith("param_")},
         settings={
             k: v for k, v in query.items() if k not in _PROTOCOL and not k.startswith("param_")
         },
         query_id=query.get("query_id") or str(uuid4()),
-        compression=_compression(query, headers),
+        compression=compression(query, headers),
+        protocol=_revision(query.get("client_protocol_version", "")),
+        waits=query.get("wait_end_of_query") in {"1", "true"},
     )
+
+
+def _format(sql: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    if inline := _FORMAT.search(without_literals(sql)):
+        return inline[1]
+    asked = query.get("default_format") or headers.get("X-ClickHouse-Format", "TabSeparated")
+    if not _FORMAT_NAME.fullmatch(asked):
+        raise Denied(73, "UNKNOWN_FORMAT", f"Unknown format {asked}")
+    return asked
+
+
+def _revision(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0  # noqa: PLR2004 - no revision is
+
+
+def _not_implemented(what: str) -> Denied:
+    return Denied(48, "NOT_IMPLEMENTED", f"The embedded engine does not know {what}")
+
+
+def form(fields: Mapping[str, object]) -> Mapping[str, str]:
+    """The parameters in a form's fields; raises Denied for a file in it: an external table."""
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise _not_implemented(f"external tables ({name}); write the rows into the query")
+    return {name: str(value) for name, value in fields.items()}
+
+
+def summary(counted: Mapping[str, int]) -> str:
+    """The value of X-ClickHouse-Summary: a server's fields, numbers as text."""
+    return json.dumps({name: str(counted.get(name, 0)) for name in _SUMMARY})
 
 
 def _statement(query: str, body: bytes) -> tuple[str, bytes | None]:
     """The SQL, and the rows of an INSERT, of a request that has either in either place."""
-    if _INSERT.match(_bare(query)) and body:
+    if _INSERT.match(_bare(query)) and (body or _FORMAT.search(without_literals(query))):
         return _bare(query), body
     if head := not query and _INSERT_HEAD.match(body[:_INSERT_HEAD_BYTES]):
         return head[0].decode().strip(), body[head.end() :]
@@ -190,16 +259,26 @@ def _bare(sql: str) -> str:
     return _COMMENTS.sub("", sql).rstrip().removesuffix(";")
 
 
-def _compression(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+def compression(query: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+    """How an answer is to be compressed: a key of COMPRESSORS; None: not at all."""
+    if query.get("compress") == "1":
+        return NATIVE
     if query.get("enable_http_compression") != "1":
         return None
     accepted = [one.split(";")[0].strip() for one in headers.get("Accept-Encoding", "").split(",")]
-    return next((name for name in COMPRESSORS if name in accepted), None)
+    return next((name for name in COMPRESSORS if name in accepted and name != NATIVE), None)
 
 
-def decompressed(body: bytes, encoding: str) -> bytes:
-    """A request's body; aiohttp has undone every encoding but lz4 already."""
-    return bytes(cramjam.lz4.decompress(body)) if encoding == "lz4" else body
+def decompressed(
+    body: bytes, query: Mapping[str, str], headers: Mapping[str, str], most_bytes: int
+) -> bytes:
+    """A request's body; aiohttp has undone every encoding of HTTP but lz4 already.
+
+    Raises BrokenBlock.
+    """
+    if headers.get("Content-Encoding") == "lz4":
+        body = bytes(cramjam.lz4.decompress(body))
+    return blocks.decompressed(body, most_bytes) if query.get("decompress") == "1" else body
 
 
 def failure(error: Exception) -> tuple[int, str, str]:

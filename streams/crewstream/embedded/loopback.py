@@ -17,21 +17,22 @@ def free_port() -> int:
     """A port that nothing listens on."""
     for _ in range(200):
         port = random.randint(FIRST, LAST)  # noqa: S311  nothing secret about it
-        if _is_free(port):
+        if is_free(port):
             return port
     raise StartFailed(f"no free port between {FIRST} and {LAST} on {HOST}")
 
 
 def require_free(port: int, server: str) -> None:
     """StartFailed, naming `server`, when something listens on `port`."""
-    if not _is_free(port):
+    if not is_free(port):
         raise StartFailed(
             f"{server} cannot listen on {HOST}:{port}: the port is in use; "
             "stop what uses it, or choose another port"
         )
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on `port`."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -91,6 +91,10 @@ class Application(faust.App):
         for probe in self.probes:
             problems |= probe()
         return Health(ready=not problems, problems=sorted(problems))
+
+    def behind(self) -> Mapping[str, int]:
+        """By topic, how many records of our partitions are not done."""
+        return self.kafka_consumer.behind() if self.consumer.started else {}
 
     @override
     async def on_first_start(self) -> None:

@@ -70,6 +70,14 @@ class Consumer(Member):
     def conductor(self) -> Conductor:
         return cast("Conductor", self.app.topics)
 
+    def behind(self) -> Mapping[str, int]:
+        """By topic, how many records of our partitions are not done, as of the last fetch."""
+        found: Counter[str] = Counter()
+        for tp, book in self.books.items():
+            end: int | None = self.ensure().highwater(TopicPartition(*tp))
+            found[tp.topic] += max(0, (end or 0) - book.committable())
+        return found
+
     @override
     async def on_stop(self) -> None:
         self.stop_flow()

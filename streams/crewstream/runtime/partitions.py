@@ -59,6 +59,15 @@ class PartitionReader:
             found = await self._consumer.end_offsets([TopicPartition(*p) for p in places])
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
+    async def since(self, places: Iterable[Place], at_ms: int) -> dict[Place, int]:
+        """The first offset of each partition that is of that time or later, else its end."""
+        places = list(places)
+        with told(self._connection):
+            times = {TopicPartition(*place): at_ms for place in places}
+            found = await self._consumer.offsets_for_times(times)
+        later = {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at}
+        return await self.ends(places) | later
+
     async def read(
         self, spans: Mapping[Place, Span]
     ) -> AsyncGenerator[tuple[Place, Sequence[Inbound]], None]:

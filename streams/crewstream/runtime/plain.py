@@ -105,11 +105,14 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
         self._epoch = 0
         self._assigned = False
         self._outage = Outage("what this group writes to")
+        self._done: dict[TopicPartition, int] = {}
+        """The offset that comes next, of partitions of which something came."""
+        self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
         """Run until cancelled. Waits out Transient errors; any other ends the loop."""
         await wait_for_topics(self._kafka, self._options.topics)
-        consumer = self._consumer()
+        self._consumer = consumer = self._new_consumer()
         consumer.subscribe(list(self._options.topics), listener=self)
         await consumer.start()
         try:
@@ -117,6 +120,8 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
                 await self._refill(consumer)
                 batch, epoch = await self._collect(consumer)
                 if batch:
+                    firsts = {TopicPartition(*tp): found[0].offset for tp, found in batch.items()}
+                    self._done |= firsts
                     await self._apply(consumer, batch, epoch)
         finally:
             self._assigned = False
@@ -129,7 +134,15 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
             problems.append(self._outage.why)
         return Health(ready=not problems, problems=problems)
 
-    def _consumer(self) -> AIOKafkaConsumer:
+    def behind(self) -> Mapping[str, int]:
+        """By topic, how many records of our partitions are not applied, as of the last fetch."""
+        found = dict.fromkeys(self._options.topics, 0)
+        for tp, offset in self._done.items():
+            end: int | None = self._consumer.highwater(tp) if self._consumer else None
+            found[tp.topic] += max(0, (end or 0) - offset)
+        return found
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
         options = self._options
         return AIOKafkaConsumer(
             group_id=options.group,
@@ -199,6 +212,12 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
         return found
 
     async def _apply(self, consumer: AIOKafkaConsumer, batch: Batch, epoch: int) -> None:
+        try:
+            await self._until_applied(consumer, batch, epoch)
+        finally:
+            consumer.resume(*consumer.paused())
+
+    async def _until_applied(self, consumer: AIOKafkaConsumer, batch: Batch, epoch: int) -> None:
         backoff = Backoff(first_s=0.2, most_s=self._options.most_backoff_s)
         while True:
             async with self._applying:
@@ -208,6 +227,8 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
                     await self._handler(batch)
                 except Transient as exc:
                     self._outage.goes_on(exc)
+                    # The batch is kept, and nothing is fetched that there would be no place for.
+                    consumer.pause(*consumer.assignment())
                 else:
                     self._outage.is_over()
                     await self._commit(consumer, batch)
@@ -216,6 +237,7 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
 
     async def _commit(self, consumer: AIOKafkaConsumer, batch: Batch) -> None:
         ends = {TopicPartition(*tp): records[-1].offset + 1 for tp, records in batch.items()}
+        self._done |= ends
         try:
             await consumer.commit(ends)
         except (CommitFailedError, IllegalStateError) as exc:
@@ -234,6 +256,7 @@ class PlainLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka.* 
             _log.warning("a batch takes longer than a rebalance can wait; it comes again")
         self._epoch += 1
         self._assigned = False
+        self._done.clear()
 
     @override
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:

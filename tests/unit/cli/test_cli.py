@@ -61,7 +61,7 @@ def test_help_names_every_verb(run: Run) -> None:
     assert told.code == 0
     for verb in (
         *("submit", "status", "list", "command", "results", "tail", "query", "sql", "advise"),
-        *("analytics", "topics", "schemas", "projects", "doctor"),
+        *("analytics", "topics", "schemas", "projects", "doctor", "report"),
         *("coordinator", "worker", "recorder", "projector"),
     ):
         assert f" {verb} " in told.out
@@ -85,6 +85,10 @@ def test_python_dash_m_works() -> None:
         (["results", "--project", "bizoholic"], NOWHERE),
         (["results", "--project", "nowhere"], "known: bizoholic"),
         (["sql", "SELECT 1"], NOWHERE),
+        (["report", "--out", "never.html"], NOWHERE),
+        (["report", "--since", "1h", "--until", "2h"], "no time at all"),
+        (["recorder", "reingest", "--topic", "metrics"], "an offset or a time"),
+        (["recorder", "reingest", "--topic", "metrics", "--since", "1h"], NOWHERE),
         (["query", "nope"], "no query 'nope'; there are: agents"),
         (["query", "cost", "--param", "dayz=1"], "no parameter 'dayz'"),
         (["query", "forecast", "--param", "metric=x"], "metric is one of tasks, mean_s"),

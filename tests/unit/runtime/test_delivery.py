@@ -34,6 +34,9 @@ class Seeks:
     def seek(self, tp: Any, offset: int) -> None:
         self.done.append((*tp, offset))
 
+    def highwater(self, _tp: Any) -> int:
+        return 10
+
 
 class Bench(Consumer):
     """The delivery rules on a client that is not there."""
@@ -71,6 +74,14 @@ def record(offset: int) -> ConsumerRecord[bytes, bytes]:
 @pytest.fixture
 def bench() -> Bench:
     return Bench(5)
+
+
+def test_what_is_taken_and_not_done_is_still_behind(bench: Bench) -> None:
+    assert bench.behind() == {"in": 5}
+    bench.give(5, 6)
+    assert bench.behind() == {"in": 5}
+    bench.got[0].ack()
+    assert bench.behind() == {"in": 4}
 
 
 def test_records_come_in_turn_and_stay_open(bench: Bench) -> None:
