@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Task
 from crewai.project import CrewBase, agent, crew, task
+from crewai.tools import BaseTool
+from typing_extensions import override
 
 from crewstream_agents.models import ModelChoice
 from crewstream_agents.offline.model import OFFLINE, OfflineModel
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
     from crewstream_agents.spec import CrewTask
 
 LATENCY = "latency_s"
-PROJECT = Project("bench", "Benchmark", {"headline": "bench.crew:HeadlineCrew"})
+PROJECT = Project(
+    "bench",
+    "Benchmark",
+    {"headline": "bench.crew:HeadlineCrew", "priced": "bench.crew:PricedCrew"},
+)
 
 
 @CrewBase
@@ -38,6 +44,55 @@ class HeadlineCrew:
             description="Write a headline about {topic}",
             expected_output="One line",
             agent=self.writer(),  # type: ignore[call-arg]  # the decorator hides `self`
+        )
+
+    @crew
+    def crew(self) -> Crew:
+        """The crew."""
+        return Crew(agents=self.agents, tasks=self.tasks)
+
+
+class Price(BaseTool):
+    """A tool that answers at once."""
+
+    name: str = "price"
+    description: str = "The list price of an article"
+
+    @override
+    def _run(self, topic: str) -> str:
+        return f"{topic}: 10"
+
+
+class Stock(BaseTool):
+    """Another one."""
+
+    name: str = "stock"
+    description: str = "How many of an article there are"
+
+    @override
+    def _run(self, topic: str) -> str:
+        return f"{topic}: 4"
+
+
+@CrewBase
+class PricedCrew:
+    """One task that uses two tools, so with three model calls: five records of a journal."""
+
+    agents: list[Any]
+    tasks: list[Any]
+    agents_config: Any = {}  # noqa: RUF012 - as above
+    tasks_config: Any = {}  # noqa: RUF012 - as above
+
+    @agent
+    def clerk(self) -> Agent:
+        return Agent(role="Clerk", goal="Know it", backstory="Sits", tools=[Price(), Stock()])
+
+    @task
+    def quote(self) -> Task:
+        return Task(
+            description="Quote a price for {topic}",
+            expected_output="One line",
+            agent=self.clerk(),  # type: ignore[call-arg]  # the decorator hides `self`
         )
 
     @crew

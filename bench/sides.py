@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from crewstream_agents.pool import RunnerPool
-from crewstream_agents.spec import CrewTask, Status
+from crewstream_agents.spec import CrewTask, JournalPlace, Status
 
 ASSIGN = "bench.crew:assign"
 SLOTS = 200
@@ -28,13 +28,16 @@ METADATA = "Metadata-Version: 2.1\nName: crewbench\nVersion: 0\n"
 class Work:
     """So many runs, at most `at_once` of them at a time, each model call taking `latency_s`.
 
-    `way`: how stock starts a crew; a runner has one way only.
+    `way`: how stock starts a crew; a runner has one way only. `crew` and `journaled` are for the
+    runner.
     """
 
     runs: int
     at_once: int
     latency_s: float = 0.0
     way: str = "akickoff"
+    crew: str = "headline"
+    journaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,11 @@ Side = Callable[[Work], Coroutine[None, None, Cost]]
 
 
 @asynccontextmanager
-async def runner(environ: Mapping[str, str]) -> AsyncIterator[Side]:
+async def runner(
+    environ: Mapping[str, str], journal: JournalPlace | None = None
+) -> AsyncIterator[Side]:
     """The product's own way: a pool of one runner."""
-    pool = RunnerPool(1, SLOTS, environ, assign=ASSIGN)
+    pool = RunnerPool(1, SLOTS, environ, assign=ASSIGN, journal=journal)
     await pool.start()
     process, started = psutil.Process(pool.pids[0]), iter(range(1_000_000))
 
@@ -78,7 +83,7 @@ async def runner(environ: Mapping[str, str]) -> AsyncIterator[Side]:
 
         async def one(number: int) -> None:
             async with room:
-                outcome = await pool.run(_task(number, work.latency_s))
+                outcome = await pool.run(_task(number, work))
             if outcome.status != Status.SUCCEEDED:
                 raise RuntimeError(f"a crew failed: {outcome.failure}")
 
@@ -108,7 +113,8 @@ async def stock(environ: Mapping[str, str]) -> AsyncIterator[Side]:
     assert answers is not None  # noqa: S101
 
     async def kick_off(work: Work) -> Cost:
-        asks.write(json.dumps(asdict(work)).encode() + b"\n")
+        asked = {name: getattr(work, name) for name in ("runs", "at_once", "latency_s", "way")}
+        asks.write(json.dumps(asked).encode() + b"\n")
         answer = json.loads(await answers.readline())
         return Cost(work, answer["wall_s"], answer["cpu_s"])
 
@@ -139,7 +145,7 @@ def environment() -> Iterator[Mapping[str, str]]:
         }
 
 
-def _task(number: int, latency_s: float) -> CrewTask:
+def _task(number: int, work: Work) -> CrewTask:
     return CrewTask(
         assignment_id=f"bench-{number}/t/1",
         workflow_id=f"bench-{number}",
@@ -147,9 +153,10 @@ def _task(number: int, latency_s: float) -> CrewTask:
         attempt=1,
         tenant_id="bench",
         project_id="bench",
-        crew="headline",
+        crew=work.crew,
         task_type="",
-        inputs={"topic": "lamps", "latency_s": latency_s},
+        inputs={"topic": "lamps", "latency_s": work.latency_s},
+        journal=f"bench-{number}" if work.journaled else "",
     )
 
 

@@ -39,7 +39,6 @@ EXECUTOR_SETTING: Final = "CREWSTREAM_EXECUTOR"
 SUPPORTED_CREWAI: Final = "1.15."
 """The releases that the comparison test ran against; any other one gets the stock loop."""
 
-
 ROOM_TOKENS: Final = 64
 """For each message, and for the tools as a whole."""
 
@@ -239,9 +238,12 @@ def fits(llm: Any, messages: Sequence[Mapping[str, Any]], tools: Any, response_m
         return False
     if any(message.get("files") for message in messages):
         return False
+    try:
+        limit = llm.get_context_window_size()
+    except Exception:  # noqa: BLE001 - a model of the user's own: CrewAI goes on without a count
+        return False
     calls = [message["tool_calls"] for message in messages if message.get("tool_calls")]
     most = sum(map(_bytes, told)) + _bytes(str(calls)) + _bytes(str(tools or ""))
-    limit = llm.get_context_window_size()
     return bool(most + ROOM_TOKENS * (len(messages) + 1) < limit)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Process
 
+from crewstream_agents.copies import copied
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.isolation import fresh_memo
 from crewstream_agents.refusal import RunRefused
@@ -33,7 +34,7 @@ class Template:
 
     def copy(self) -> Crew:
         """A crew of one's own: a Crew object cannot run twice at once."""
-        return self.crew.copy()
+        return copied(self.crew)
 
     def narrowed(self, task_type: str, agent: str = "") -> Crew:
         """A copy that does one task only, by the agent given or the one that yaml names.

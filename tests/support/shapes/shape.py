@@ -19,13 +19,15 @@ Build = Callable[[Log], Crew]
 class Shape:
     """`at_once`: it makes calls at the same time, so their order is chance.
 
-    `lean`: whether our loop takes its agents; else both sides run CrewAI's.
+    `lean`: whether our loop takes its agents; else both sides run CrewAI's. `copies`: whether
+    CrewAI can copy it.
     """
 
     build: Build
     inputs: Mapping[str, Any] | None = None
     at_once: bool = False
     lean: bool = True
+    copies: bool = True
     ways: Sequence[str] = (KICKOFF, AKICKOFF)
 
 

@@ -154,6 +154,7 @@ def test_what_is_not_plain_text_is_always_counted() -> None:
     assert not fits(llm, [{"role": "user", "content": [{"type": "image_url"}]}], None, None)
     assert not fits(llm, [{"role": "user", "content": "see", "files": {"a": b""}}], None, None)
     assert not fits(llm, said("a"), None, Agent)
+    assert not fits(object(), said("a"), None, None)
 
 
 async def test_a_model_is_not_asked_for_a_count_that_cannot_matter() -> None:

@@ -6,6 +6,7 @@ import pytest
 from crewai import Agent
 from crewai.agents.agent_executor import AgentExecutor
 
+from crewstream_agents.copies import copied
 from crewstream_agents.executor import LeanExecutor, choose
 from support.shapes import several, single
 from support.shapes.log import Log, Seen, observe
@@ -29,6 +30,8 @@ Ours does, which is the one difference that is meant."""
 def seen(shape: Shape, way: str, *, by_ours: bool) -> Seen:
     log = Log()
     crew = shape.build(log)
+    if shape.copies:
+        crew = copied(crew) if by_ours else crew.copy()
     if by_ours:
         staff = [*crew.agents, *([crew.manager_agent] if crew.manager_agent else [])]
         choose(staff, {})
