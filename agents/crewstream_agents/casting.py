@@ -45,6 +45,13 @@ class Casting:
     _roles: Mapping[str, str] = field(default_factory=dict)
     _agents: Sequence[tuple[Any, str]] = ()
 
+    @property
+    def asks(self) -> bool:
+        """Whether `cast` has something to decide, and so may block."""
+        candidates = self.project.candidates if self.project is not None else {}
+        chooses = self.explore is not None and bool(candidates or self.task.standings)
+        return chooses or any(self.task.agent_limits.values())
+
     def cast(self, template: Template) -> Crew:
         """A crew of the run's own, every task with its agent.
 
@@ -71,8 +78,10 @@ class Casting:
         """The name in its project of the agent of this role; empty when there is none."""
         return next((name for agent, name in self._agents if agent.role == role), "")
 
-    def delegations(self) -> Delegations:
-        """What watches the agents of this run ask one another."""
+    def delegations(self, crew: Crew) -> Delegations | None:
+        """What watches the agents of this run ask one another; None: they cannot."""
+        if not _delegates(crew):
+            return None
         instead = self.project.interchangeable if self.project is not None else ()
         choose = None if self.explore is None else self._coworker
         return Delegations(self.name_of, instead, choose)

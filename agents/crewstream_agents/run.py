@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import fmean
@@ -166,30 +167,29 @@ class Run:
         project = templates.project(self.task.project_id)
         self._casting = casting = Casting(self.task, project, workload, self.explore)
         with self.flag.watched(), journal.answering(), marks.taken_by(self._judged):
-            crew = await asyncio.to_thread(casting.cast, template)
+            if casting.asks:
+                crew = await asyncio.to_thread(casting.cast, template)
+            else:
+                crew = casting.cast(template)
+            self._delegations = casting.delegations(crew)
             async with workload.held():
-                return await self._perform(crew, casting.delegations(), assign, environ)
+                return await self._perform(crew, assign, environ)
 
-    async def _perform(
-        self, crew: Crew, delegations: Delegations, assign: Assign, environ: Mapping[str, str]
-    ) -> CrewOutput:
+    async def _perform(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> CrewOutput:
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
         executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
         inputs = _frame(crew, self.task)
         if self.task.part_of and (nothing := parts.passed_over(crew, inputs)) is not None:
             return nothing
-        self._crew, self._delegations = crew, delegations
+        self._crew = crew
+        watched = self._delegations.watched() if self._delegations is not None else nullcontext()
         token = add_stream_sink(self.recorder.sink)
         add_stream_sink(self.tracker.sink)
         roles, known = [agent.role for agent in crew.agents], self.policy.models.routes
         named = routes.overlay(known, self.task.project_id, self.task.task_type, roles)
         try:
-            with (
-                delegations.watched(),
-                people.at(self._desk),
-                llm_overlay(dict(named) or None),
-            ):
+            with watched, people.at(self._desk), llm_overlay(dict(named) or None):
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
@@ -241,8 +241,10 @@ class Run:
 
     def _named(self, call: Call) -> Call:
         """An agent's work under its name in the project: a role may be filled by inputs."""
-        name = self._casting.named(call.agent) if self._casting is not None else ""
-        if call.operation is not Operation.INVOKE_AGENT or not name:
+        if call.operation is not Operation.INVOKE_AGENT or self._casting is None:
+            return call
+        name = self._casting.named(call.agent)
+        if not name:
             return call
         return replace(call, attributes={**call.attributes, "agent_name": name})
 
@@ -274,7 +276,7 @@ class Run:
             alerts=journal.alerts() if journal else (),
             epoch=journal.epoch if journal else 0,
             covered=journal.covered if journal else 0,
-            selections=self._casting.selections if self._casting else (),
+            selections=tuple(self._casting.selections) if self._casting else (),
             delegations=self._delegations.ended() if self._delegations else (),
             attributes=self._attributes(),
             **known,

@@ -20,8 +20,9 @@ from crewstream.adapters.redis import connect as connect_redis
 from crewstream.adapters.standings import Standings
 from crewstream.analytics import library
 from crewstream.analytics.migrations import Place, migrate
-from crewstream.app.standings import publish
+from crewstream.app.standings import publish, publish_always
 from crewstream.cli.main import app
+from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import Measured, MeasuredStatus, Operation
 from crewstream.contracts.schemas import Schemas
@@ -72,9 +73,8 @@ def events() -> Iterator[Measured]:
     for number in range(11, 19):
         status = OK if number % 2 else ERROR
         yield task(number, "bob", status=status, error_type="crew.failed", duration_ms=3000.0)
-        yield event(100 + number, Operation.CHAT, agent="Bob", cost_usd=Decimal("0.02")).changed(
-            {"assignment_id": f"w{number}/t/1"}
-        )
+        paid = event(100 + number, Operation.CHAT, task_type="quote", cost_usd=Decimal("0.02"))
+        yield paid.changed({"assignment_id": f"w{number}/t/1"})
     # Three that say nothing of Bob: cancelled, out of money, before it was known who does it.
     yield task(21, "bob", status=MeasuredStatus.CANCELLED)
     yield task(22, "bob", status=ERROR, error_type="budget.exceeded")
@@ -114,12 +114,17 @@ def whole_crews() -> Iterator[Measured]:
                 attributes={"crew_task": "sum_up", "agent_name": "alice"},
             ).changed({"assignment_id": f"w{number}/t/1", "workflow_id": f"w{number}"})
         paid = event(2000 + number, Operation.CHAT, agent="Alice", cost_usd=Decimal("0.01"))
-        yield paid.changed({"assignment_id": f"w{number}/t/1"})
+        yield paid.changed({"assignment_id": f"w{number}/t/1", "workflow_id": f"w{number}"})
+
+
+@pytest.fixture(scope="module")
+def dsn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"chdb://{tmp_path_factory.mktemp('standings')}/data"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def analytics(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Analytics]:
-    async with connect(f"chdb://{tmp_path_factory.mktemp('standings')}/data") as found:
+async def analytics(dsn: str) -> AsyncIterator[Analytics]:
+    async with connect(dsn) as found:
         await migrate(found, Place(found.database))
         recorder = Recorder(found, CODEC, SCHEMAS, Topics("metrics", "state", "dead"))
         values = [CODEC.encode(each) for each in [*events(), *events()]]
@@ -201,6 +206,23 @@ async def test_people_see_who_stands_how_and_why(
         ["quote", "bob"],
     ]
     assert "nothing is published" in await asyncio.to_thread(show, "--project", "none")
+
+
+async def test_the_recorders_process_publishes_by_itself(
+    analytics: Analytics, dsn: str, redis: Redis, valkey: str
+) -> None:
+    known = {"prefix": PREFIX, "clickhouse_dsn": dsn, "redis_url": valkey}
+    work = asyncio.create_task(publish_always(Settings.model_validate(known)))
+
+    for _ in range(200):
+        if (await Standings(redis, PREFIX).show("shop"))[1]:
+            break
+        await asyncio.sleep(0.05)
+    work.cancel()
+
+    at, found = await Standings(redis, PREFIX).show()
+    assert datetime.fromisoformat(at) >= NOW
+    assert len(found) == len((await library.run("standings", {}, analytics)).rows)
 
 
 async def test_what_was_read_is_used_for_a_while_and_without_redis_nothing_is_known(

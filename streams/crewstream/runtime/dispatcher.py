@@ -165,7 +165,8 @@ class Dispatcher:
         self._runs.discard(held)
         if held.job is not None:
             self._window.done(held, ran_s)
-        if held.rest_s and not self._closing:
+        ours = self._held.get(_place(held.record)) is held and self._intake.working(held.record)
+        if held.rest_s and ours and not self._closing:
             self._rest(held)
         else:
             self._forget(held)

@@ -3,68 +3,79 @@
 -- param days: UInt32 = 30 -- The window, in days before now.
 -- param project: String = '' -- One project; all when empty.
 WITH
-    ended AS
+    ('budget.exceeded', 'journal.failed', 'llm.auth', 'llm.rate_limited', 'llm.unavailable',
+     'model.not_configured', 'run.fenced', 'runner.died') AS blameless,
+    attempts AS
     (
-        -- Attempts that say something about their agent: not those that somebody else has ended.
-        SELECT *
+        -- Attempts at one kind of task, with the cost of their calls: two operations in one pass.
+        SELECT
+            project_id, crew, task_type, attempt,
+            -- Not the map itself: a group would carry it through the whole aggregation.
+            anyIf(attributes['agent_name'], operation = 'task') AS name,
+            anyIf(if(attributes['quality'] != '', toFloat64OrZero(attributes['quality']),
+                     1 / (1 + toUInt32OrZero(attributes['guardrail_failures'])
+                            + toUInt32OrZero(attributes['tool_failures'])))
+                  / (1 + toUInt32OrZero(attributes['sent_back'])), operation = 'task') AS quality,
+            anyIf(status, operation = 'task') AS ended_as,
+            anyIf(error_type, operation = 'task') AS failed_by,
+            anyIf(duration_ms, operation = 'task') AS took_ms,
+            sumIf(cost_usd, operation = 'chat' AND NOT replayed) AS paid
         FROM v_events
-        WHERE operation = 'task'
-          AND status IN ('ok', 'error')
+        WHERE operation IN ('task', 'chat') AND task_type != ''
           AND occurred_at >= now() - toIntervalDay({days:UInt32})
           AND ({project:String} = '' OR project_id = {project:String})
-          AND error_type NOT IN ('budget.exceeded', 'journal.failed', 'llm.auth', 'llm.rate_limited',
-              'llm.unavailable', 'model.not_configured', 'run.fenced', 'runner.died')
-    ),
-    paid AS
-    (
-        SELECT assignment_id, agent AS role, sum(cost_usd) AS cost_usd
-        FROM v_events
-        WHERE operation = 'chat' AND NOT replayed AND assignment_id IN (SELECT assignment_id FROM ended)
-        GROUP BY assignment_id, role
+        GROUP BY project_id, crew, task_type, attempt, assignment_id
     ),
     of_tasks AS
     (
         SELECT
-            project_id, crew, task_type, attributes['agent_name'] AS name,
-            status = 'ok' AS ok, attempt = 1 AS first, ok AND first AS at_once,
-            if(attributes['quality'] != '', toFloat64OrZero(attributes['quality']),
-               1 / (1 + toUInt32OrZero(attributes['guardrail_failures']) + toUInt32OrZero(attributes['tool_failures'])))
-                / (1 + toUInt32OrZero(attributes['sent_back'])) AS quality,
-            duration_ms, toFloat64(cost.cost_usd) AS cost_usd
-        FROM ended
-        LEFT JOIN (SELECT assignment_id, sum(cost_usd) AS cost_usd FROM paid GROUP BY assignment_id) AS cost
-            USING (assignment_id)
-        WHERE task_type != '' AND name != ''
+            project_id, crew, task_type, name,
+            ended_as = 'ok' AS ok, attempt = 1 AS first, ok AND first AS at_once, quality,
+            took_ms, toFloat64(paid) AS usd
+        FROM attempts
+        -- Not what somebody else has ended.
+        WHERE name != '' AND ended_as IN ('ok', 'error') AND failed_by NOT IN blameless
     ),
     turns AS
     (
-        -- What an agent's calls of an attempt have cost is spread over its turns there.
+        -- Within a crew that ran as one task: an agent's turns, over which its calls' cost is spread.
         SELECT
-            event.*, attributes['crew_task'] AS kind, attributes['agent_name'] AS name,
-            toFloat64(paid.cost_usd) / count() OVER (PARTITION BY event.assignment_id, event.agent) AS turn_usd
-        FROM v_events AS event
-        LEFT JOIN paid ON paid.assignment_id = event.assignment_id AND paid.role = event.agent
-        WHERE operation = 'invoke_agent' AND task_type = '' AND kind != '' AND name != ''
-          AND event.assignment_id IN (SELECT assignment_id FROM ended)
+            project_id, crew, workflow_id, task_id, assignment_id,
+            groupArrayIf((attributes['crew_task'], attributes['agent_name'], status, occurred_at, duration_ms),
+                operation = 'invoke_agent' AND attributes['crew_task'] != '') AS turns_taken,
+            arrayJoin(turns_taken) AS turn,
+            toFloat64(sumIf(cost_usd, operation = 'chat' AND NOT replayed)) / length(turns_taken) AS usd
+        FROM v_events
+        WHERE operation IN ('invoke_agent', 'chat') AND task_type = ''
+          AND occurred_at >= now() - toIntervalDay({days:UInt32})
+          AND ({project:String} = '' OR project_id = {project:String})
+          AND assignment_id NOT IN
+          (
+              SELECT assignment_id FROM v_events
+              WHERE operation = 'task' AND task_type = ''
+                AND (status NOT IN ('ok', 'error') OR error_type IN blameless)
+          )
+        GROUP BY project_id, crew, workflow_id, task_id, assignment_id, agent
     ),
     of_crews AS
     (
-        -- Within a crew that ran as one task: each of its tasks, once a workflow.
+        -- Each of its tasks, once a workflow.
         SELECT
-            project_id, crew, kind AS task_type, name,
-            argMax(status, occurred_at) = 'ok' AS ok, true AS first,
-            ok AND count() = uniqExact(assignment_id) AND countIf(status != 'ok') = 0 AS at_once,
+            project_id, crew, turn.1 AS task_type, turn.2 AS name,
+            argMax(turn.3, turn.4) = 'ok' AS ok, true AS first,
+            ok AND count() = uniqExact(assignment_id) AND countIf(turn.3 != 'ok') = 0 AS at_once,
             uniqExact(assignment_id) / count() AS quality,
-            sum(turns.duration_ms) AS duration_ms, sum(turn_usd) AS cost_usd
+            sum(turn.5) AS took_ms, sum(turns.usd) AS usd
         FROM turns
-        GROUP BY project_id, crew, workflow_id, task_id, kind, name
+        WHERE name != ''
+        GROUP BY project_id, crew, workflow_id, task_id, task_type, name
     ),
     of_managers AS
     (
         SELECT
             project_id, crew, '' AS task_type, attributes['agent_name'] AS name,
             status = 'ok' AS ok, true AS first, ok AS at_once, 1. AS quality,
-            duration_ms, 0. AS cost_usd
+            duration_ms AS took_ms, 0. AS usd
         FROM v_events
         WHERE operation = 'delegation' AND name != ''
           AND occurred_at >= now() - toIntervalDay({days:UInt32})
@@ -80,8 +91,8 @@ SELECT
     countIf(first) AS first_tries,
     countIf(at_once) AS first_succeeded,
     round(ifNotFinite(avgIf(quality, ok), 0), 4) AS quality,
-    round(ifNotFinite(avgIf(ifNull(duration_ms, 0), ok), 0), 3) AS duration_ms,
-    round(ifNotFinite(avgIf(cost_usd, ok), 0), 9) AS cost_usd
+    round(ifNotFinite(avgIf(ifNull(took_ms, 0), ok), 0), 3) AS duration_ms,
+    round(ifNotFinite(avgIf(usd, ok), 0), 9) AS cost_usd
 FROM
 (
     SELECT * FROM of_tasks UNION ALL SELECT * FROM of_crews UNION ALL SELECT * FROM of_managers
