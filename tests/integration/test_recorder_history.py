@@ -32,7 +32,8 @@ INSERT = """
 INSERT INTO events (event_id, occurred_at, tenant_id, project_id, workflow_id, task_id,
     assignment_id, attempt, operation, status, error_type, task_type, agent, tool, provider, model,
     queue_ms, duration_ms, cost_usd, attributes, _topic)
-SELECT generateUUIDv4(), at, 't', '{project}', concat('{project}-', toString(number)) AS workflow_id, 'a',
+SELECT generateUUIDv4(), at, 't', '{project}',
+    concat('{project}-', toString(number)) AS workflow_id, 'a',
     concat(workflow_id, '/a/', toString({attempt})), {attempt}, '{operation}', {status},
     if({status} = 'ok', '', '{error}'), '{task_type}', '{agent}', '{tool}', '', {model},
     {queue_ms}, {duration_ms}, {cost_usd}, {attributes}, 'metrics'
