@@ -9,11 +9,14 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from bench import crews, flood, profile, reads, recorder, starts, workflows
+from bench import crews, flood, profile, questions, reads, recorder, starts, workflows
 from bench.figures import Figure, as_json, machine, markdown, show
 from bench.stage import stage
 
-PARTS = ("floor", "workflows", "profile", "flood", "crews", "recorder", "reads", "starts")
+PARTS = (
+    *("floor", "workflows", "profile", "flood", "crews"),
+    *("recorder", "questions", "reads", "starts"),
+)
 HERE = Path(__file__).parent
 
 
@@ -42,6 +45,9 @@ async def measure(parts: Collection[str], *, quick: bool) -> list[Figure]:
     if "recorder" in parts:
         _say("recorder")
         found += await recorder.figures(*((2,) if quick else ()))
+    if "questions" in parts:
+        _say("questions")
+        found += await questions.figures(*((500_000, 5) if quick else ()))
     if "starts" in parts:
         _say("starts")
         found += starts.figures(*((1,) if quick else ()))

@@ -98,9 +98,13 @@ def _record(codec: Codec, number: int, now: datetime) -> Inbound:
 
 def _as_blocks(codec: Codec, schemas: Schemas) -> Write:
     """The recorder's own way."""
+    recorders: dict[int, Recorder] = {}
 
     async def write(analytics: Analytics, batch: Sequence[Inbound]) -> None:
-        await Recorder(analytics, codec, schemas, TOPICS).record([batch])
+        # One for a whole run, as its process has: it asks for the columns once.
+        if id(analytics) not in recorders:
+            recorders[id(analytics)] = Recorder(analytics, codec, schemas, TOPICS)
+        await recorders[id(analytics)].record([batch])
 
     return write
 

@@ -60,26 +60,50 @@ FROM (
 SETTINGS max_partitions_per_insert_block = 0
 """
 
+# Two transitions of each workflow: accepted, and ended unless it is one of the last.
+_TRANSITIONS = """
+INSERT INTO transitions (workflow_id, tenant_id, project_id, workflow_type, version, status,
+    requested_at, accepted_at, updated_at, ended_at, tasks, usage, _topic, _partition, _offset)
+SELECT
+    concat('wf-', toString(w)), concat('tenant-', toString(w % 20)),
+    ['bizoholic', 'coreldove', 'thrillring'][1 + w % 3], concat('kind-', toString(w % 2)),
+    if(over, 9, 1), if(over, if(w % 33 = 0, 'failed', 'completed'), 'running'),
+    accepted, accepted, if(over, ended, accepted), if(over, ended, NULL),
+    JSONExtract(
+        concat('[', arrayStringConcat(arrayMap(
+            n -> concat('{"task_id":"task-', toString(n), '","status":"',
+                        if(over, 'succeeded', 'assigned'), '"}'), range(3)), ','), ']'),
+        'Array(Tuple(task_id String, status String))'),
+    CAST((2000, 400, 500, 6, 7, 0.001), 'Tuple(input_tokens Int64, output_tokens Int64,
+        cached_tokens Int64, llm_calls Int64, tool_calls Int64, cost_usd Decimal(18, 9))'),
+    'workflow.state', toInt32(w % 8), toInt64(number)
+FROM (
+    SELECT
+        number, intDiv(number, 2) AS w, number % 2 = 1 AND w < {workflows:UInt64} - 50 AS over,
+        now64(6) - toIntervalSecond({days:UInt32} * 86400 * (1 - w / {workflows:UInt64})) AS ended,
+        ended - toIntervalSecond(60) AS accepted
+    FROM numbers({many:UInt64})
+)
+SETTINGS max_partitions_per_insert_block = 0
+"""
+
 
 async def stock(analytics: Analytics, events: int) -> None:
-    """Fill `events`, and the rollups that belong to them."""
+    """Fill `events` and `transitions`, and the rollups that belong to them, merged as by time."""
+    workflows = events // CALLS
+    every: dict[str, int] = {"days": DAYS, "workflows": workflows}
     for first in range(0, events, BLOCK):
-        many = min(BLOCK, events - first)
-        await analytics.raw(
-            _EVENTS,
-            parameters={
-                "days": DAYS,
-                "calls": CALLS,
-                "workflows": events // CALLS,
-                "first": first,
-                "many": many,
-            },
-        )
+        block = {"calls": CALLS, "first": first, "many": min(BLOCK, events - first)}
+        await analytics.raw(_EVENTS, parameters=every | block)
+    await analytics.raw(_TRANSITIONS, parameters=every | {"many": 2 * workflows})
     for rollup, recent in (
         ("rollup_1h", "toIntervalMinute(15)"),
         ("rollup_1d", "toIntervalMinute(30)"),
     ):
+        # Or it would compute a whole month again and again, because all of it is new.
+        await analytics.command(f"SYSTEM STOP VIEW {rollup}_refresh")
         await analytics.command(await _whole(analytics, rollup, recent))
+        await analytics.command(f"OPTIMIZE TABLE {rollup} FINAL")
 
 
 async def _whole(analytics: Analytics, rollup: str, recent: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crewstream.adapters.clickhouse import connect
-from crewstream.analytics.migrations import Place, migrate, migrations
+from crewstream.analytics.migrations import Place, migrate
 from crewstream.contracts.schemas import Schemas
 
 if TYPE_CHECKING:
@@ -155,23 +155,6 @@ async def test_the_sums_of_days_have_all_that_those_of_hours_have(
 ) -> None:
     hours = {name: kind for name, kind in columns["rollup_1h"].items() if name != "hour"}
     assert {n: k for n, k in columns["rollup_1d"].items() if n != "day"} == hours
-
-
-async def test_a_cluster_understands_every_statement(tmp_path: Path) -> None:
-    """The engine has no cluster here, but its parser is that of one that has."""
-    statements = [
-        (migration.name, statement)
-        for migration in migrations()
-        for statement in migration.statements(Place("crewstream", "main"))
-    ]
-    async with connect(f"chdb://{tmp_path}/data") as analytics:
-        for name, statement in statements:
-            found = await analytics.query(
-                "SELECT formatQuerySingleLine({q:String})", {"q": statement}
-            )
-            assert found.rows[0][0], name
-    tables = [statement for _, statement in statements if "CREATE TABLE" in statement]
-    assert all("Replicated" in statement for statement in tables)
 
 
 @pytest.mark.parametrize(

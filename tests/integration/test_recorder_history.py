@@ -32,7 +32,8 @@ INSERT = """
 INSERT INTO events (event_id, occurred_at, tenant_id, project_id, workflow_id, task_id,
     assignment_id, attempt, operation, status, error_type, task_type, agent, tool, provider, model,
     queue_ms, duration_ms, cost_usd, attributes, _topic)
-SELECT generateUUIDv4(), at, 't', '{project}', concat('{project}-', toString(number)) AS workflow_id, 'a',
+SELECT generateUUIDv4(), at, 't', '{project}',
+    concat('{project}-', toString(number)) AS workflow_id, 'a',
     concat(workflow_id, '/a/', toString({attempt})), {attempt}, '{operation}', {status},
     if({status} = 'ok', '', '{error}'), '{task_type}', '{agent}', '{tool}', '', {model},
     {queue_ms}, {duration_ms}, {cost_usd}, {attributes}, 'metrics'
@@ -318,9 +319,16 @@ async def test_an_objective_that_its_file_no_longer_has_is_switched_off(
     analytics: Analytics,
 ) -> None:
     """Last: it takes one of the objectives away."""
+    metrics = Metrics()
+    adviser = Adviser(analytics, Outbox(), CODEC, "advice", metrics)
+    await adviser.advise(datetime.now(UTC))
     other = objectives.Objective(metric="workflow_success", objective=0.5)
     await objectives.keep(
         objectives.Objectives(objectives={"workflows-complete": other}), analytics
     )
     found = {row["name"]: row["objective"] for row in await answer(analytics, "slo")}
     assert found == {"workflows-complete": 0.5, "tasks-succeed": 0.95, "tasks-start-soon": 0.95}
+    await adviser.advise(datetime.now(UTC))
+    text = metrics.render()[0].decode()
+    assert 'crewstream_slo_burn_rate{slo="rhythm-fast",window="3d"} 0.0' in text
+    assert 'crewstream_slo_budget_ratio{slo="workflows-complete"}' not in text, "no data yet"

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from crewstream.adapters.clickhouse import Analytics, Refused, connect
+from crewstream.analytics import reader
 from crewstream.analytics.migrations import ChangedMigration, Migration, Place, migrate, migrations
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import (
@@ -214,9 +215,11 @@ async def test_migrations_run_once_and_never_change(analytics: Analytics) -> Non
 
 async def test_the_tables_of_a_cluster_parse(analytics: Analytics) -> None:
     sql = "SELECT formatQuerySingleLine({statement:String})"
-    for migration in migrations():
-        for statement in migration.statements(Place("prod", "main")):
-            (row,) = (await analytics.query(sql, {"statement": statement})).rows
-            parsed = str(row[0])
-            assert "ON CLUSTER main" in parsed
-            assert "MergeTree" not in parsed or "'{replica}'" in parsed
+    place = Place("prod", "main")
+    statements = [each for migration in migrations() for each in migration.statements(place)]
+    for statement in [*statements, *reader.statements(place, "analyst", "secret")]:
+        (row,) = (await analytics.query(sql, {"statement": statement})).rows
+        parsed = str(row[0])
+        # A row that is copied goes to the other replicas by itself.
+        assert "ON CLUSTER main" in parsed or parsed.startswith("INSERT INTO prod.")
+        assert "MergeTree" not in parsed or "'{replica}'" in parsed

@@ -44,6 +44,7 @@ class Adviser:
         self._store, self._out, self._codec = store, out, codec
         self._topic, self._meter = topic, meter
         self._shown: set[tuple[str, str]] = set()
+        self._objectives: set[str] = set()
 
     async def advise(self, now: datetime) -> Sequence[Change]:
         """What changed. Raises Transient when ClickHouse or Kafka is away."""
@@ -69,15 +70,19 @@ class Adviser:
 
     async def _show_objectives(self) -> None:
         answer = await library.run("slo", {}, self._store)
-        for row in answer.rows:
-            told = dict(zip(answer.columns, row, strict=True))
-            if told["budget_left"] is not None:
+        rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        # One that is no objective any more burns nothing.
+        gone = self._objectives - {row["name"] for row in rows}
+        rows += [{"name": name, "budget_left": 1.0} for name in gone]
+        self._objectives = {row["name"] for row in rows} - gone
+        for row in rows:
+            if row["budget_left"] is not None:
                 self._meter.gauge(
-                    "crewstream_slo_budget_ratio", told["budget_left"], slo=told["name"]
+                    "crewstream_slo_budget_ratio", row["budget_left"], slo=row["name"]
                 )
             for window in WINDOWS:
-                burn = told[f"burn_{window}"]
-                self._meter.gauge("crewstream_slo_burn_rate", burn, slo=told["name"], window=window)
+                burn = row.get(f"burn_{window}", 0.0)
+                self._meter.gauge("crewstream_slo_burn_rate", burn, slo=row["name"], window=window)
 
 
 def told(changed: Iterable[Change]) -> Iterable[Change]:

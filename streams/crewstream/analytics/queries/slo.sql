@@ -12,47 +12,60 @@ WITH
         FROM v_slo
         WHERE active AND ({name:String} = '' OR name = {name:String})
     ),
+    (SELECT arraySort(groupUniqArray(threshold_ms)) FROM objectives) AS thresholds,
+    -- How many thresholds each event went over, counted once for all objectives; -1: not known.
+    seen AS (
+        SELECT
+            operation, tenant_id, project_id,
+            status = 'ok' AS succeeded,
+            if(isNull(queue_ms), -1, arrayCount(t -> queue_ms > t, thresholds)) AS waited,
+            if(isNull(duration_ms), -1, arrayCount(t -> duration_ms > t, thresholds)) AS took,
+            multiIf(
+                occurred_at >= now() - INTERVAL 5 MINUTE, 5,
+                occurred_at >= now() - INTERVAL 30 MINUTE, 30,
+                occurred_at >= now() - INTERVAL 1 HOUR, 60,
+                occurred_at >= now() - INTERVAL 6 HOUR, 360,
+                occurred_at >= now() - INTERVAL 3 DAY, 4320,
+                100000) AS minutes,
+            intDiv(dateDiff('second', occurred_at, now()), 86400) AS days,
+            count() AS events
+        FROM v_events
+        WHERE operation IN ('task', 'invoke_workflow')
+          AND status IN ('ok', 'error')
+          AND occurred_at >= now() - toIntervalDay((SELECT max(window_days) FROM objectives))
+        GROUP BY operation, tenant_id, project_id, succeeded, waited, took, minutes, days
+    ),
     counted AS (
         SELECT
             o.name AS name,
-            multiIf(o.metric LIKE '%_success', e.status = 'ok',
-                    o.metric = 'task_queue', e.queue_ms <= o.threshold_ms,
-                    e.duration_ms <= o.threshold_ms) AS good,
-            count() AS valid,
-            countIf(NOT good) AS bad,
-            countIf(e.occurred_at >= now() - INTERVAL 5 MINUTE) AS valid_5m,
-            countIf(NOT good AND e.occurred_at >= now() - INTERVAL 5 MINUTE) AS bad_5m,
-            countIf(e.occurred_at >= now() - INTERVAL 30 MINUTE) AS valid_30m,
-            countIf(NOT good AND e.occurred_at >= now() - INTERVAL 30 MINUTE) AS bad_30m,
-            countIf(e.occurred_at >= now() - INTERVAL 1 HOUR) AS valid_1h,
-            countIf(NOT good AND e.occurred_at >= now() - INTERVAL 1 HOUR) AS bad_1h,
-            countIf(e.occurred_at >= now() - INTERVAL 6 HOUR) AS valid_6h,
-            countIf(NOT good AND e.occurred_at >= now() - INTERVAL 6 HOUR) AS bad_6h,
-            countIf(e.occurred_at >= now() - INTERVAL 3 DAY) AS valid_3d,
-            countIf(NOT good AND e.occurred_at >= now() - INTERVAL 3 DAY) AS bad_3d
-        FROM v_events AS e
+            minutes,
+            multiIf(
+                o.metric LIKE '%_success', succeeded,
+                o.metric = 'task_queue', waited < indexOf(thresholds, o.threshold_ms),
+                took < indexOf(thresholds, o.threshold_ms)) AS good,
+            sum(events) AS valid,
+            if(good, 0, valid) AS bad
+        FROM seen AS e
         INNER JOIN objectives AS o ON e.operation = o.operation
-        WHERE e.operation IN ('task', 'invoke_workflow')
-          AND e.status IN ('ok', 'error')
-          AND e.occurred_at >= now() - INTERVAL 80 DAY
-          AND e.occurred_at >= now() - toIntervalDay(o.window_days)
+        WHERE e.days < o.window_days
           AND o.tenant_id IN ('', e.tenant_id)
           AND o.project_id IN ('', e.project_id)
           AND (o.metric LIKE '%_success'
-               OR o.metric = 'task_queue' AND isNotNull(e.queue_ms)
-               OR o.metric LIKE '%_latency' AND isNotNull(e.duration_ms) AND e.status = 'ok')
-        GROUP BY name, good
+               OR o.metric = 'task_queue' AND waited >= 0
+               OR o.metric LIKE '%_latency' AND took >= 0 AND succeeded)
+        GROUP BY name, minutes, good
     ),
     sums AS (
         SELECT
             name,
-            sum(valid) AS valid, sum(bad) AS bad,
-            sum(bad_5m) / nullIf(sum(valid_5m), 0) AS rate_5m,
-            sum(bad_30m) / nullIf(sum(valid_30m), 0) AS rate_30m,
-            sum(bad_1h) / nullIf(sum(valid_1h), 0) AS rate_1h,
-            sum(bad_6h) / nullIf(sum(valid_6h), 0) AS rate_6h,
-            sum(bad_3d) / nullIf(sum(valid_3d), 0) AS rate_3d
-        FROM counted
+            sum(c.valid) AS valid,
+            sum(c.bad) AS bad,
+            sumIf(c.bad, minutes <= 5) / nullIf(sumIf(c.valid, minutes <= 5), 0) AS rate_5m,
+            sumIf(c.bad, minutes <= 30) / nullIf(sumIf(c.valid, minutes <= 30), 0) AS rate_30m,
+            sumIf(c.bad, minutes <= 60) / nullIf(sumIf(c.valid, minutes <= 60), 0) AS rate_1h,
+            sumIf(c.bad, minutes <= 360) / nullIf(sumIf(c.valid, minutes <= 360), 0) AS rate_6h,
+            sumIf(c.bad, minutes <= 4320) / nullIf(sumIf(c.valid, minutes <= 4320), 0) AS rate_3d
+        FROM counted AS c
         GROUP BY name
     )
 SELECT
