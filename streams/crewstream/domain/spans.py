@@ -15,6 +15,7 @@ from crewstream.contracts.events import Measured, MeasuredStatus, Operation
 
 Value = str | int | float | bool
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+_HEX = set("0123456789abcdef")
 
 NAMES: Mapping[Operation, Callable[[Measured], str]] = {
     Operation.INVOKE_WORKFLOW: lambda event: event.workflow_type,
@@ -33,15 +34,17 @@ GENAI: Mapping[str, Callable[[Measured], Value]] = {
     "gen_ai.usage.input_tokens": lambda event: event.input_tokens,
     "gen_ai.usage.output_tokens": lambda event: event.output_tokens,
     "gen_ai.usage.cache_read.input_tokens": lambda event: event.cached_tokens,
-    "gen_ai.agent.name": lambda event: event.agent,
+    "gen_ai.agent.name": lambda event: (
+        event.workflow_type if event.operation == Operation.INVOKE_WORKFLOW else event.agent
+    ),
     "gen_ai.tool.name": lambda event: event.tool,
-    "gen_ai.workflow.name": lambda event: event.workflow_type,
     "error.type": lambda event: event.error_type,
 }
 OURS: Mapping[str, Callable[[Measured], Value]] = {
     "crewstream.tenant.id": lambda event: event.tenant_id,
     "crewstream.project.id": lambda event: event.project_id,
     "crewstream.workflow.id": lambda event: event.workflow_id,
+    "crewstream.workflow.type": lambda event: event.workflow_type,
     "crewstream.task.id": lambda event: event.task_id,
     "crewstream.task.type": lambda event: event.task_type,
     "crewstream.attempt": lambda event: event.attempt,
@@ -97,7 +100,14 @@ def span(event: Measured, parent_id: str) -> Span:
 
 def trace_id(event: Measured) -> str:
     """The trace that the request came with, else one made from the workflow: one a workflow."""
-    return event.trace_id or _id(TRACE_ID_BYTES, "trace", event.workflow_id)
+    if is_id(event.trace_id, TRACE_ID_BYTES):
+        return event.trace_id
+    return _id(TRACE_ID_BYTES, "trace", event.workflow_id)
+
+
+def is_id(text: str, size: int) -> bool:
+    """Whether a trace context may have it: lower-case hexadecimal of `size` bytes, not all 0."""
+    return len(text) == 2 * size and set(text) <= _HEX and set(text) != {"0"}
 
 
 def span_id(event: Measured) -> str:

@@ -48,7 +48,7 @@ class Tracer:
 
     def _parent(self, event: Measured, record: Inbound) -> str:
         if event.operation == Operation.INVOKE_WORKFLOW:
-            return _requester(record) if event.trace_id else ""
+            return _requester(record, event)
         if event.operation == Operation.TASK:
             return spans.workflow_span_id(event)
         if event.operation == Operation.INVOKE_AGENT:
@@ -73,8 +73,8 @@ class Tracer:
             self._agents.popitem(last=False)
 
 
-def _requester(record: Inbound) -> str:
+def _requester(record: Inbound, event: Measured) -> str:
     """The span of whoever asked for the workflow, by the trace context that came with it."""
-    parts = envelope.read(record.headers).traceparent.split("-")
-    fits = len(parts) >= 4 and len(parts[2]) == 2 * spans.SPAN_ID_BYTES  # noqa: PLR2004  (W3C)
-    return parts[2] if fits else ""
+    _, trace, span, *_ = (*envelope.read(record.headers).traceparent.split("-"), "", "", "")
+    same = trace == spans.trace_id(event)
+    return span if same and spans.is_id(span, spans.SPAN_ID_BYTES) else ""

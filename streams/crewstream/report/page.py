@@ -134,7 +134,10 @@ def _trends(figures: Figures) -> str:
     return _grid(
         (f"Attempts at tasks by {by}", charts.bars("Attempts at tasks", at, tasks, step_s=step)),
         ("How long tasks take", charts.lines("How long tasks take", at, times, unit="s")),
-        ("How long tasks wait for a worker", charts.lines("Waiting", at, waits, unit="s")),
+        (
+            "How long tasks wait for a worker, 95th percentile",
+            charts.lines("Waiting", at, waits, unit="s"),
+        ),
         (f"Cost by {by} and project", _spending(figures)),
     )
 

@@ -81,6 +81,17 @@ def test_a_workflow_without_trace_context_has_a_trace_of_its_own() -> None:
     assert [each.parent_id for each in found if each.name.startswith("invoke_w")] == [""]
 
 
+@pytest.mark.parametrize("trace", ["0" * 32, "g" * 32, "ABCDEF" * 5 + "00", "short"])
+def test_a_trace_context_that_is_none_is_not_used(trace: str) -> None:
+    events = [CODEC.decode(record.value, Measured) for record in records()]
+    broken = [event.model_copy(update={"trace_id": trace}) for event in events]
+    header = (("traceparent", f"00-{trace}-{'0' * 16}-01".encode()),)
+    sent = [replace(measured.record(each, "m", n), headers=header) for n, each in enumerate(broken)]
+    found = Tracer(CODEC).spans(sent)
+    assert len({each.trace_id for each in found} | {trace}) == 2
+    assert [each.parent_id for each in found if each.name.startswith("invoke_w")] == [""]
+
+
 def test_what_is_unreadable_or_took_no_time_is_no_span() -> None:
     resource = Measured(
         event_id="e", occurred_at=NOW, tenant_id="t", project_id="p", operation=Operation.RESOURCE
@@ -101,7 +112,6 @@ def test_a_call_is_told_in_the_words_of_the_conventions() -> None:
         "gen_ai.usage.output_tokens": 300,
         "gen_ai.usage.cache_read.input_tokens": 100,
         "gen_ai.agent.name": chat.attributes["gen_ai.agent.name"],
-        "gen_ai.workflow.name": "campaign",
     }
 
 
