@@ -30,6 +30,7 @@ INSTALLED = Path(os.environ.get("CREWSTREAM_SMOKE") or ROOT / ".smoke")
 
 pytestmark = [
     pytest.mark.smoke,
+    pytest.mark.timeout(900),  # seconds on an idle machine, minutes on a busy one
     pytest.mark.skipif(not INSTALLED.is_dir(), reason="no local model; `make smoke` installs one"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*prevent checkpointing:UserWarning"),
@@ -91,12 +92,6 @@ def server(eventually: Any) -> Iterator[str]:
 
 def campaign() -> Crew:
     seller = Agent(role="Copywriter", goal="Sell garden lamps", backstory="You are brief.")
-    points = Task(
-        name="points",
-        description="Name two selling points.",
-        expected_output="A list",
-        agent=seller,
-    )
     post = Task(
         name="post",
         description="Write a post for a solar garden lamp: a headline and two hashtags.",
@@ -104,7 +99,7 @@ def campaign() -> Crew:
         agent=seller,
         output_pydantic=Post,
     )
-    return Crew(agents=[seller], tasks=[points, post])
+    return Crew(agents=[seller], tasks=[post])
 
 
 async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
@@ -113,11 +108,11 @@ async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
     isolate()
     seam.install()
     away = ModelSpec("away", "http://127.0.0.1:9/v1")
-    local = ModelSpec("smollm2", server, timeout_s=120, max_tokens=96, temperature=0.0)
+    local = ModelSpec("smollm2", server, timeout_s=600, max_tokens=128, temperature=0.0)
     policy = Policy(ModelPolicy((Route((away, local)),), {"openai/smollm2": Rate(600, 100_000)}))
     redises = Redises(JournalPlace(valkey, f"t{uuid.uuid4().hex[:8]}"), lambda: None)
     name = uuid.uuid4().hex
-    task = CrewTask(name, "w", "t", 1, "acme", "p", "c", "", journal=name, deadline_s=240)
+    task = CrewTask(name, "w", "t", 1, "acme", "p", "c", "", journal=name, deadline_s=840)
     templates: Any = Templates(campaign())
 
     first = await Run(task, redises, policy).execute(templates, models.assign, {})
@@ -132,8 +127,8 @@ async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
     assert not [call for call in again.calls if call.error_type]
     assert [(call.model, call.attributes["fallback_of"]) for call in paid] == [
         ("smollm2", "openai/away")
-    ] * 2
-    assert all(0 < call.usage.output_tokens <= 96 for call in paid)
+    ]
+    assert all(0 < call.usage.output_tokens <= 128 for call in paid)
     print(f"\n{_told(paid)}\n{first.output}")
 
 
