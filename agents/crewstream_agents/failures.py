@@ -31,6 +31,9 @@ NO_OUTPUT: Final = "Agent completed execution but produced no final output."
 _SUMMARY: Final = re.compile(r"^\s*<summary>.*</summary>\s*$", re.DOTALL)
 _GUARDRAIL: Final = re.compile(r"^Task failed .* validation after \d+ retries")
 _UNAVAILABLE: Final = ("APIConnectionError", "APITimeoutError", "ServiceUnavailableError")
+CUT_SHORT: Final = "LengthFinishReasonError"
+"""What the OpenAI client raises for a structured answer that its token limit cut short."""
+
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425})
 
 
@@ -105,6 +108,8 @@ def _of_status(error: BaseException, message: str) -> Failure | None:
 def _of_model(error: BaseException, message: str) -> Failure | None:
     if type(error).__name__ in _UNAVAILABLE or isinstance(error, ConnectionError):
         return Failure("llm.unavailable", message, retryable=True)
+    if type(error).__name__ == CUT_SHORT:
+        return Failure("output.invalid", message, retryable=True)
     if isinstance(error, TimeoutError):
         return Failure("task.timeout", message, retryable=True)
     if "API_KEY" in message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from crewstream_agents.policy import Rate, Route, matches
+from crewstream_agents.policy import OFFLINE, Rate, Route, matches
 
 NO_RATE = Rate()
 
@@ -42,13 +42,15 @@ def overlay(
     """A mapping for CrewAI's `llm_overlay`: models that a crew makes from a name while it runs.
 
     `roles` are those of the crew's own agents, whose models are given to them directly. A model
-    with a server or key of its own cannot be told by its name alone, and is left out.
+    with a server or key of its own cannot be told by its name alone, nor can the offline model:
+    they are left out.
     """
     told: dict[str, str] = {}
     for route in routes:
         everywhere = matches(route.project, project) and matches(route.task_type, task_type)
         first = route.models[0]
-        if not everywhere or route.purpose not in {"*", "agent"} or first.base_url or first.key_env:
+        nameless = first.base_url or first.key_env or first.model == OFFLINE
+        if not everywhere or nameless or route.purpose not in {"*", "agent"}:
             continue
         for key in _keys(route, roles):
             told.setdefault(key, first.model)

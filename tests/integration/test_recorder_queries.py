@@ -118,7 +118,7 @@ def events() -> Iterator[Measured]:
         analyst | task("c", 500),
         analyst | chat("m2", 1000, 500, "0.01") | {"attributes": {"price": "unknown"}},
         BIZ | alert("9.5", "10"),
-        *(analyst | tool(20) for _ in range(3)),
+        *(analyst | tool(20) | {"attributes": {"cache": c}} for c in ("miss", "hit", "hit")),
         analyst | tool(100, ERROR),
     ]
     for number, event in enumerate(told, 1):
@@ -421,8 +421,11 @@ async def test_tools(analytics: Analytics) -> None:
         "calls": 4,
         "success_rate": 0.75,
         "replayed_calls": 0,
-        "mean_ms": 40.0,
-        "p95_ms": 88.0,
+        "refused_calls": 0,
+        "cache_hits": 2,
+        "hit_rate": 0.6667,
+        "mean_ms": 60.0,  # of those that were made
+        "p95_ms": 96.0,
         "agents": ["Analyst"],
     }
 

@@ -24,7 +24,8 @@ def main() -> None:
     asked: Any = xllamacpp.CommonParams()
     asked.model.path, asked.model_alias = str(model), {"smollm2"}
     asked.hostnames, asked.port = ["127.0.0.1"], port
-    asked.n_ctx, asked.n_parallel, asked.cpuparams.n_threads = 8192, 2, 2
+    # One thread: several wait for one another in a loop, which a busy machine makes very long.
+    asked.n_ctx, asked.n_parallel, asked.cpuparams.n_threads = 4096, 1, 1
     asked.use_jinja, asked.warmup, asked.verbosity = True, False, -1
     server = xllamacpp.Server(asked)
     print(f"http://127.0.0.1:{port}/v1", flush=True)

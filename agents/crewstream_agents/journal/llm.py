@@ -98,7 +98,8 @@ class LlmCall:
         self._journal.numbers.give_back(self._key, self._number)
         if self._reservation:
             # Who was cut off in mid-call cannot know what the provider will charge.
-            cut = error is not None and not isinstance(error, Exception)
+            begun = self._started > 0
+            cut = begun and error is not None and not isinstance(error, Exception)
             self._journal.release(self._reservation, lost=cut)
 
     def done(self, result: Any) -> None:

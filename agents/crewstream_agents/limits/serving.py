@@ -13,7 +13,12 @@ from typing import Any, Final, NoReturn
 from crewai.agent import core
 from crewai.hooks.dispatch import HookAborted
 from crewai.llms import retry
-from crewai.llms.base_llm import BaseLLM, call_stop_override, call_stream_override
+from crewai.llms.base_llm import (
+    BaseLLM,
+    LLMCallBlockedError,
+    call_stop_override,
+    call_stream_override,
+)
 
 from crewstream_agents import models
 from crewstream_agents.failures import RunRefused, causes, failure_of
@@ -132,7 +137,7 @@ def serve(
         most_s = gate.policy.models.patience_s if behind and behind[0] is not one else gate.left_s
         try:
             return (yield from _try(gate, one, given, told, notes, most_s=most_s))
-        except HookAborted:
+        except (HookAborted, LLMCallBlockedError):
             raise
         except Exception as error:
             failure = failure_of(error)

@@ -1,4 +1,4 @@
-"""The computing tool: typed arguments in, JSON out, errors that say how to mend them."""
+"""What tools of our own are made of: terms that they say of themselves; the computing tool."""
 
 from __future__ import annotations
 
@@ -16,8 +16,25 @@ class ToolInputError(ValueError):
     """An argument of a tool cannot be used; the message says which, why, and how to mend it."""
 
 
-class ComputingTool(BaseTool, Generic[A]):
-    """A CrewAI tool around a pure computation.
+class MeasuredTool(BaseTool):
+    """A CrewAI tool that says what holds for its calls; every one of them is measured anyway.
+
+    `cacheable`: its result depends on its arguments alone, so it may answer later calls of the same
+    tenant and project, for `cache_ttl_s` seconds (an hour). `timeout_s`: a call that takes longer
+    is left alone, and the model told. `calls_per_minute`: over all runners; a call waits its turn.
+    `external`: it changes something outside, so it is never repeated unknowingly, and never
+    answered from the cache; give it a `reconcile(key)`. limits.yaml wins over all but the last.
+    """
+
+    cacheable: bool = False
+    cache_ttl_s: float | None = None
+    timeout_s: float | None = None
+    calls_per_minute: float | None = None
+    external: bool = False
+
+
+class ComputingTool(MeasuredTool, Generic[A]):
+    """A tool around a pure computation: typed arguments in, JSON out, errors that say how to mend.
 
     A subclass sets `name`, `description` and `args_schema`, and implements `compute`. The agent
     gets the result as JSON text.

@@ -9,7 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from crewai import Agent, Crew, Task
@@ -30,17 +30,18 @@ INSTALLED = Path(os.environ.get("CREWSTREAM_SMOKE") or ROOT / ".smoke")
 
 pytestmark = [
     pytest.mark.smoke,
+    pytest.mark.timeout(900),  # seconds on an idle machine, minutes on a busy one
     pytest.mark.skipif(not INSTALLED.is_dir(), reason="no local model; `make smoke` installs one"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*prevent checkpointing:UserWarning"),
 ]
 
 
-class Post(BaseModel):
-    """A structured output, which the server's grammar enforces."""
+class Choice(BaseModel):
+    """A structured output, which the server's grammar enforces: a small model ends no list."""
 
-    headline: str
-    hashtags: list[str]
+    product: Literal["lamp", "chair", "parasol"]
+    season: Literal["spring", "summer", "autumn"]
 
 
 class Templates:
@@ -91,20 +92,14 @@ def server(eventually: Any) -> Iterator[str]:
 
 def campaign() -> Crew:
     seller = Agent(role="Copywriter", goal="Sell garden lamps", backstory="You are brief.")
-    points = Task(
-        name="points",
-        description="Name two selling points.",
-        expected_output="A list",
+    choice = Task(
+        name="choice",
+        description="Choose a product to advertise for an evening garden party, and its season.",
+        expected_output="A product and a season",
         agent=seller,
+        output_pydantic=Choice,
     )
-    post = Task(
-        name="post",
-        description="Write a post for a solar garden lamp: a headline and two hashtags.",
-        expected_output="A post",
-        agent=seller,
-        output_pydantic=Post,
-    )
-    return Crew(agents=[seller], tasks=[points, post])
+    return Crew(agents=[seller], tasks=[choice])
 
 
 async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
@@ -113,11 +108,11 @@ async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
     isolate()
     seam.install()
     away = ModelSpec("away", "http://127.0.0.1:9/v1")
-    local = ModelSpec("smollm2", server, timeout_s=120, max_tokens=96, temperature=0.0)
+    local = ModelSpec("smollm2", server, timeout_s=600, max_tokens=64, temperature=0.0)
     policy = Policy(ModelPolicy((Route((away, local)),), {"openai/smollm2": Rate(600, 100_000)}))
     redises = Redises(JournalPlace(valkey, f"t{uuid.uuid4().hex[:8]}"), lambda: None)
     name = uuid.uuid4().hex
-    task = CrewTask(name, "w", "t", 1, "acme", "p", "c", "", journal=name, deadline_s=240)
+    task = CrewTask(name, "w", "t", 1, "acme", "p", "c", "", journal=name, deadline_s=840)
     templates: Any = Templates(campaign())
 
     first = await Run(task, redises, policy=policy).execute(templates, models.assign, {})
@@ -125,15 +120,15 @@ async def test_a_crew_runs_on_a_real_model_behind_one_that_is_away(
     redises.close()
 
     assert first.status is again.status is Status.SUCCEEDED, first.failure
-    assert Post.model_validate_json(first.output_json or "") is not None
+    assert Choice.model_validate_json(first.output_json or "") is not None
     paid = [call for call in first.calls if call.operation is Operation.CHAT and call.name]
     assert again.output == first.output
     assert sum(call.replayed for call in again.calls) == len(paid)
     assert not [call for call in again.calls if call.error_type]
     assert [(call.model, call.attributes["fallback_of"]) for call in paid] == [
         ("smollm2", "openai/away")
-    ] * 2
-    assert all(0 < call.usage.output_tokens <= 96 for call in paid)
+    ]
+    assert all(0 < call.usage.output_tokens <= 64 for call in paid)
     print(f"\n{_told(paid)}\n{first.output}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -10,14 +11,24 @@ from typing import Any
 import pytest
 from crewai import LLM, Agent, Crew, Process, Task
 from crewai.tools import tool
+from crewsample.model import ScriptedModel
 
 from crewstream_agents import models
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
+from crewstream_agents.journal.store import Redises
+from crewstream_agents.limits import serving
 from crewstream_agents.measure import Recorder
-from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Route
+from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Rate, Route
 from crewstream_agents.run import Run
-from crewstream_agents.spec import CrewOutcome, CrewTask, ModelPrice, Operation, Status
+from crewstream_agents.spec import (
+    CrewOutcome,
+    CrewTask,
+    JournalPlace,
+    ModelPrice,
+    Operation,
+    Status,
+)
 from crewstream_agents.templates import Template
 from support.openai_stub import Body, Fault, OpenAIStub
 
@@ -34,6 +45,10 @@ PRICES = {
 }
 
 
+NOBODY = Route((ModelSpec("offline"),), agent="nobody")
+"""So that there is a route, and what crews declare is not replaced by the offline model."""
+
+
 class One:
     """Templates of a single crew."""
 
@@ -48,9 +63,17 @@ class One:
 
 
 @pytest.fixture(autouse=True)
-def _installed() -> None:
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     isolate()
     seam.install()
+    monkeypatch.setattr(serving, "PAUSE_S", 0.01)
+
+
+@pytest.fixture
+def redises(valkey: str) -> Iterator[Redises]:
+    made = Redises(JournalPlace(valkey, f"t{uuid.uuid4().hex[:8]}"), lambda: None)
+    yield made
+    made.close()
 
 
 def single(**known: Any) -> Crew:
@@ -74,15 +97,21 @@ def planned(**_: Any) -> Crew:
     return made
 
 
-def routed(stub: OpenAIStub, *names: str, **known: Any) -> Policy:
-    specs = tuple(ModelSpec(name, stub.base_url, timeout_s=0.5) for name in names or ("first",))
+def routed(stub: OpenAIStub, *names: str, model_timeout_s: float = 10.0, **known: Any) -> Policy:
+    specs = tuple(
+        ModelSpec(name, stub.base_url, timeout_s=model_timeout_s) for name in names or ("first",)
+    )
     return Policy(ModelPolicy(routes=(Route(specs),), **known))
 
 
 async def execute(
-    crew: Crew, policy: Policy, executor: str = "lean", task: CrewTask = TASK
+    crew: Crew,
+    policy: Policy,
+    executor: str = "lean",
+    task: CrewTask = TASK,
+    redises: Redises | None = None,
 ) -> CrewOutcome:
-    run = Run(task, policy=policy, recorder=Recorder(prices=PRICES))
+    run = Run(task, redises, policy, recorder=Recorder(prices=PRICES))
     templates: Any = One(crew)
     environ = {"CREWSTREAM_EXECUTOR": executor, "OPENAI_API_KEY": "k"}
     return await run.execute(templates, models.assign, environ)
@@ -92,11 +121,12 @@ def always(fault: Fault) -> Callable[[int, Body], Fault]:
     return lambda *_: fault
 
 
+HANG_S = 2.0
 BAD_DAYS = [
     (Fault(429, retry_after="0"), 2, "llm.rate_limited"),
     (Fault(500), 2, "llm.unavailable"),
     (Fault(503), 2, "llm.unavailable"),
-    (Fault(hang_s=1.5), 2, "llm.unavailable"),
+    (Fault(hang_s=HANG_S), 2, "llm.unavailable"),
     (Fault(cut=True), 2, "llm.unavailable"),
     (Fault(401), 1, "llm.auth"),
     (Fault(400), 1, "llm.rejected"),
@@ -109,7 +139,8 @@ async def test_a_failing_model_is_asked_once_more_and_no_oftener(
     fault: Fault, requests: int, error_type: str, executor: str
 ) -> None:
     with OpenAIStub(fault=always(fault)) as stub:
-        outcome = await execute(single(max_retry_limit=2), routed(stub), executor)
+        policy = routed(stub, model_timeout_s=1.0 if fault.hang_s else 10.0)
+        outcome = await execute(single(max_retry_limit=2), policy, executor)
 
     assert outcome.failure is not None
     assert (outcome.failure.error_type, len(stub.requests)) == (error_type, requests)
@@ -166,6 +197,64 @@ async def test_the_model_behind_answers_and_is_paid(fault: Fault) -> None:
     assert outcome.usage.cost_usd == Decimal("0.0006")  # 100 at 3 $, 10 at 30 $ a million
 
 
+async def test_a_run_that_begins_again_finds_the_answers_of_whichever_model(
+    redises: Redises,
+) -> None:
+    task = replace(TASK, journal="w/t/1")
+
+    with OpenAIStub(fault=lambda _, b: Fault(500) if b["model"] == "first" else None) as stub:
+        policy = routed(stub, "first", "second")
+        first = await execute(single(), policy, task=task, redises=redises)
+        stub.fault = lambda *_: None
+        again = await execute(single(), policy, task=task, redises=redises)
+
+    assert [body["model"] for body in stub.requests] == ["first", "second"]
+    assert (again.status, again.output) == (first.status, first.output)
+
+
+async def test_what_a_provider_asks_of_one_run_all_runs_do(redises: Redises) -> None:
+    with OpenAIStub(fault=lambda _, b: Fault(429, "30") if b["model"] == "first" else None) as stub:
+        policy = routed(stub, "first", "second")
+        for number in range(3):
+            task = replace(TASK, assignment_id=f"w/t/{number}", project_id=f"p{number}")
+            outcome = await execute(single(), policy, task=task, redises=redises)
+            assert outcome.status is Status.SUCCEEDED
+        alone = await execute(single(), routed(stub, "first"), redises=redises)
+
+    assert [body["model"] for body in stub.requests] == ["first", *["second"] * 3]
+    assert alone.failure is not None
+    assert alone.failure.error_type == "llm.rate_limited"
+    assert 20 < (alone.failure.retry_after_s or 0) <= 30
+
+
+async def test_runs_keep_to_a_shared_rate(redises: Redises) -> None:
+    rates = {"openai/*": Rate(requests_per_minute=1)}
+    with OpenAIStub() as stub:
+        policy = routed(stub, "first", "second", rates=rates, patience_s=0.0)
+        outcomes = [
+            await execute(single(), policy, task=replace(TASK, project_id=name), redises=redises)
+            for name in ("a", "b")
+        ]
+
+    waits = [one.failure.error_type if one.failure else "" for one in outcomes]
+    assert waits == ["", "llm.rate_limited"]
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("executor", ["lean", "stock"])
+async def test_a_model_whose_client_has_no_time_limit_is_left_after_that_of_all(
+    executor: str,
+) -> None:
+    slow = ScriptedModel(model="scripted/slow", latency_s=1.5)
+    policy = Policy(ModelPolicy((NOBODY,), timeout_s=0.05, retries=0))
+
+    outcome = await execute(single(llm=slow), policy, executor)
+
+    assert outcome.failure is not None
+    assert outcome.failure.error_type == "llm.unavailable"
+    assert "did not end within its 0.05 s" in outcome.failure.message
+
+
 async def test_a_request_at_fault_goes_to_no_other_model() -> None:
     with OpenAIStub(fault=always(Fault(400))) as stub:
         outcome = await execute(single(), routed(stub, "first", "second"))
@@ -184,9 +273,7 @@ async def test_an_answer_that_is_cut_short_by_its_limit_is_asked_for_once() -> N
 async def test_a_streamed_answer_is_paid_as_it_is_used() -> None:
     with OpenAIStub() as stub:
         crew = single(llm=LLM("openai/first", base_url=stub.base_url, api_key="k", stream=True))
-        outcome = await execute(
-            crew, Policy(ModelPolicy(routes=(Route((ModelSpec("offline"),), agent="nobody"),)))
-        )
+        outcome = await execute(crew, Policy(ModelPolicy(routes=(NOBODY,))))
 
     assert outcome.status is Status.SUCCEEDED
     assert (outcome.usage.input_tokens, outcome.usage.output_tokens) == (100, 10)
@@ -196,11 +283,9 @@ async def test_a_streamed_answer_is_paid_as_it_is_used() -> None:
 async def test_a_model_that_a_crew_declares_itself_has_a_time_limit_and_no_tries_of_its_own() -> (
     None
 ):
-    with OpenAIStub(fault=always(Fault(hang_s=1.5))) as stub:
+    with OpenAIStub(fault=always(Fault(hang_s=HANG_S))) as stub:
         own = LLM("openai/first", base_url=stub.base_url, api_key="k")
-        policy = Policy(
-            ModelPolicy(routes=(Route((ModelSpec("offline"),), agent="nobody"),), timeout_s=0.4)
-        )
+        policy = Policy(ModelPolicy(routes=(NOBODY,), timeout_s=1.0))
         outcome = await execute(single(llm=own), policy)
 
     assert outcome.failure is not None

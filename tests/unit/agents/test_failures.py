@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from crewai.tools.tool_failure import ToolExecutionFailedError, ToolFailure, ToolFailureRecord
 from crewai.utilities.exceptions.context_window_exceeding_exception import (
     LLMContextLengthExceededError,
 )
+from openai import LengthFinishReasonError
 from pydantic import BaseModel, ValidationError
 
 from crewstream_agents.failures import NO_OUTPUT, RunRefused, failure_of, false_success
@@ -110,3 +112,11 @@ def test_a_false_success_is_a_failure(output: str, error_type: str) -> None:
 @pytest.mark.parametrize("output", ["", "fine", "see <summary>this</summary> and that"])
 def test_an_answer_is_an_answer(output: str) -> None:
     assert false_success(output) is None
+
+
+def test_a_structured_answer_that_was_cut_short_is_no_output() -> None:
+    completion: Any = SimpleNamespace(usage=None)
+
+    failure = failure_of(LengthFinishReasonError(completion=completion))
+
+    assert (failure.error_type, failure.retryable) == ("output.invalid", True)

@@ -66,6 +66,7 @@ def test_an_overlay_names_what_can_be_told_by_name_alone() -> None:
         Route((STRONG,), project="other"),
         Route((STRONG,), purpose="manager"),
         Route((ModelSpec("m", base_url="http://x"),), agent="Served"),
+        Route((ModelSpec("offline"),), agent="Nobody"),
         Route((CHEAP,)),
     ]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from crewai.tools import BaseTool
 from pydantic import BaseModel, Field
 from typing_extensions import override
 
 from crewstream_agents.drill import traces
 from crewstream_agents.tools import NOT_PERFORMED, idempotency_key
+from crewstream_agents.tools.base import MeasuredTool
 
 # Long enough for a kill to fall between the effect and its record.
 ANSWERS_AFTER_S = 0.2
@@ -21,7 +21,7 @@ class Entry(BaseModel):
     entry: str = Field(description="What to post")
 
 
-class PostEntry(BaseTool):
+class PostEntry(MeasuredTool):
     """Posts an entry to a book that takes whatever it is given, as often as it is given."""
 
     name: str = "post_entry"

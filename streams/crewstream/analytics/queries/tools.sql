@@ -2,6 +2,7 @@
 -- about: How often each tool was called, how it ended, what the cache answered and how long it took.
 -- param hours: UInt32 = 24 -- The window, in hours before now.
 -- param project: String = '' -- One project; all when empty.
+WITH NOT replayed AND attributes['cache'] != 'hit' AS made
 SELECT
     project_id,
     tool,
@@ -11,8 +12,8 @@ SELECT
     countIf(error_type = 'tool.not_allowed' AND NOT replayed) AS refused_calls,
     countIf(attributes['cache'] = 'hit') AS cache_hits,
     round(cache_hits / nullIf(countIf(attributes['cache'] IN ('hit', 'miss')), 0), 4) AS hit_rate,
-    round(avg(duration_ms), 3) AS mean_ms,
-    round(quantile(0.95)(duration_ms), 3) AS p95_ms,
+    round(ifNotFinite(avgIf(duration_ms, made), 0), 3) AS mean_ms,
+    round(ifNotFinite(quantileIf(0.95)(duration_ms, made), 0), 3) AS p95_ms,
     arraySort(groupUniqArray(3)(agent)) AS agents
 FROM v_events
 WHERE operation = 'execute_tool'
