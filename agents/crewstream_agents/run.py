@@ -14,9 +14,12 @@ from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor
+from crewstream_agents import executor, stores
+from crewstream_agents.allowance import Allowance
 from crewstream_agents.cancellation import StopFlag
+from crewstream_agents.copies import own_counters
 from crewstream_agents.failures import RunRefused, failure_of, false_success
+from crewstream_agents.folder import Folder, redirect
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
@@ -56,7 +59,8 @@ class Assign(Protocol):
 class Run:
     """A run under way. `stop` may be called at any time, from the loop that executes it.
 
-    With `redises`, a task that names a journal is answered from it, and writes it.
+    With `redises`, a task that names a journal is answered from it, and writes it. `folder` is
+    where its files go; None: one of its own.
     """
 
     task: CrewTask
@@ -64,11 +68,18 @@ class Run:
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
+    folder: Folder | None = None
     _journal: Journal | None = None
     _crew: Crew | None = None
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
     _work: asyncio.Task[CrewOutput] | None = None
+
+    @property
+    def _folder(self) -> Folder:
+        if self.folder is None:
+            self.folder = Folder.of_run(self.task.assignment_id)
+        return self.folder
 
     def stop(self) -> None:
         """End this run: at once where it awaits, at the next boundary where a thread works."""
@@ -127,18 +138,23 @@ class Run:
         self._journal = self._make_journal(templates.external_tools(self.task.project_id))
         if self._journal is not None:
             await asyncio.to_thread(self._journal.open)
-        template = await templates.get(self.task.project_id, self.task.crew)
+        template = await templates.of(self.task)
         kind = self.task.task_type
         crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
+        own_counters(crew)
+        stores.scope(crew, self.task, environ)
         executor.choose(crew.agents, environ)
         inputs = _frame(crew, self.task)
+        crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
+        self._folder.enter()
         self._crew = crew
         token = add_stream_sink(self.recorder.sink)
         journaled = self._journal.answering() if self._journal is not None else nullcontext()
+        allowance = Allowance(self.task.limits, self.flag)
         try:
-            with self.flag.watched(), journaled:
+            with self.flag.watched(), allowance.watched(), journaled:
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
@@ -179,6 +195,8 @@ class Run:
 
     def _outcome(self, status: Status, **known: Any) -> CrewOutcome:
         failure: Failure | None = known.get("failure")
+        written = self._folder.written()
+        self._folder.remove()
         calls, journal = self._calls(failure.error_type if failure else ""), self._journal
         return CrewOutcome(
             assignment_id=self.task.assignment_id,
@@ -193,6 +211,7 @@ class Run:
             alerts=journal.alerts() if journal else (),
             epoch=journal.epoch if journal else 0,
             covered=journal.covered if journal else 0,
+            files=written,
             **known,
         )
 

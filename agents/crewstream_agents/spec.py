@@ -57,6 +57,20 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLimits:
+    """How much one run may do; beyond it the run ends as `limit.exceeded`.
+
+    Calls that a journal answers count as well, so that a run that goes on is held to the same.
+    `max_iterations` are the model calls of one agent at one task of the crew; CrewAI's own
+    `max_iter` is below it and ends with an answer.
+    """
+
+    max_llm_calls: int = 1_000
+    max_tool_calls: int = 2_000
+    max_iterations: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An agent that can do a task. `score` is its expected worth, 0 to 1, resting on `runs`.
 
@@ -112,7 +126,8 @@ class CrewTask:
     whose outcome nobody knows. `part_of` names the task that was cut into this one and others.
     `answers` are what people answered the crew, in the order of its questions. `standings` has the
     record of each agent of the project, `selection` the one that was chosen from it. `tools` are
-    names, or patterns of names, of the tools that may be called; None: all of them.
+    names, or patterns of names, of the tools that may be called; None: all of them. `isolation` is
+    copy, fresh or process; empty: as the project says.
     """
 
     assignment_id: str
@@ -138,6 +153,8 @@ class CrewTask:
     standings: Mapping[str, Candidate] = field(default_factory=dict)
     selection: Selection | None = None
     tools: Sequence[str] | None = None
+    isolation: str = ""
+    limits: RunLimits = RunLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +225,14 @@ class ToolFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that a run left in its folder, which is removed with it."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOutput:
     """What one of a crew's tasks returned, in CrewAI's own names.
 
@@ -261,6 +286,7 @@ class CrewOutcome:
     crew_output: CrewOutput | None = None
     selections: Sequence[Selection] = ()
     delegations: Sequence[Delegation] = ()
+    files: Sequence[WrittenFile] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,8 +256,8 @@ def test_a_crew_that_cannot_be_built_says_why() -> None:
         templates_module.build("crewsample.crew", "Nope")
 
 
-@pytest.mark.parametrize("fault", ["human_input", "memory"])
-def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", ["human_input", "memory", "output_file"])
+async def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Maker:
         """Stands where a @CrewBase class would."""
 
@@ -271,9 +271,11 @@ def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyP
             )
             built = Crew(agents=[agent], tasks=[task])
             built.memory = fault == "memory"
+            if fault == "output_file":
+                task.output_file = "/etc/{sku}"
             return built
 
     monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
 
     with pytest.raises(RunRefused, match=fault):
-        templates_module.build("crewsample.crew", "QuotesCrew")
+        await Templates({"sample": PROJECT}).of(QUOTE)

@@ -30,6 +30,7 @@ NOW = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 TASK = CrewTask(
     *("w/t/1", "w", "t", 1, "acme", "p", "c", "k"),
     keywords=["a"],
+    answers=[],
     upstream=[Upstream("u", "ok")],
     journal="w/t/1",
     accounts=[Account("workflow:w", max_tokens=7, max_cost_usd=Decimal("0.1"))],
@@ -43,6 +44,9 @@ OUTCOME = CrewOutcome(
     usage=Usage(cost_usd=Decimal("0.000000001")),
     calls=[Call(0, Operation.CHAT, NOW, 1.5, attributes={"price": "unknown"})],
     tool_failures=[],
+    selections=[],
+    delegations=[],
+    files=[],
     alerts=[BudgetAlert("workflow:w", "soft", "usd", Decimal("0.08"), Decimal("0.1"))],
     epoch=2,
     covered=3,
