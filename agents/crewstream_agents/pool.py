@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from crewstream_agents.fleet import Fleet, Households
-from crewstream_agents.registry import PROCESS
+from crewstream_agents.registry import PROCESS, SCOPED
 from crewstream_agents.remote import Remote, RunnerDied
 from crewstream_agents.scopes import memory_place
 from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
@@ -174,7 +174,8 @@ class RunnerPool:
 
     def _own(self, task: CrewTask) -> tuple[str, ...]:
         """What a run that has a process of its own may write beside its folder."""
-        if not self._memory:
+        project = self._projects.get(task.project_id)
+        if project is None or project.memory != SCOPED:
             return ()
         return (memory_place(self._memory, task.tenant_id, task.project_id),)
 

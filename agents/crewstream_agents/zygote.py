@@ -148,7 +148,8 @@ def _settle_in(own: Path, order: Order) -> Path:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order.max_file_bytes, order.max_file_bytes))
     if order.writable is not None:
         for extra in order.writable:
-            Path(extra).mkdir(parents=True, exist_ok=True)
+            if not Path(extra).exists():
+                Path(extra).mkdir(parents=True, exist_ok=True)
         if not confine([str(own), "/dev", *order.writable]):
             logging.getLogger(__name__).warning(
                 "this system has no Landlock: nothing but their good manners keeps tools from "

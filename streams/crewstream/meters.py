@@ -22,6 +22,13 @@ GaugeName = Literal[
     "crewstream_ready",
     "crewstream_window_jobs",
     "crewstream_window_bytes",
+    "crewstream_backlog_seconds",
+    "crewstream_runners",
+    "crewstream_slots",
+    "crewstream_slots_busy",
+    "crewstream_runners_bytes",
+    "crewstream_cpu_ratio",
+    "crewstream_memory_ratio",
 ]
 
 
@@ -50,6 +57,15 @@ GAUGES: dict[GaugeName, Metric] = {
     "crewstream_ready": Metric("1 when the process does its work."),
     "crewstream_window_jobs": Metric("Assignments that wait in a worker's window.", ("project",)),
     "crewstream_window_bytes": Metric("Size of all records that a worker holds undone."),
+    "crewstream_backlog_seconds": Metric(
+        "How long what could run now would keep this worker's slots busy.", ("project",)
+    ),
+    "crewstream_runners": Metric("Runner processes of a worker that take runs."),
+    "crewstream_slots": Metric("Runs that a worker can have at once."),
+    "crewstream_slots_busy": Metric("Runs that it has."),
+    "crewstream_runners_bytes": Metric("Resident memory of its runners."),
+    "crewstream_cpu_ratio": Metric("Processors in use, of those that a worker may use."),
+    "crewstream_memory_ratio": Metric("Memory in use, of that which a worker may use."),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask
     inputs = json.loads(task.inputs)
     if not isinstance(inputs, dict):
         raise ValueError(f"a JSON object is wanted, not {type(inputs).__name__}")  # noqa: TRY004  (of JSON)
+    of_project = limits.project(task.project_id)
     return spec.CrewTask(
         assignment_id=task.assignment_id,
         workflow_id=task.workflow_id,
@@ -53,6 +54,10 @@ def crew_task(task: TaskAssigned, at: datetime, limits: Limits) -> spec.CrewTask
         journal=journal(task),
         repeat_unknown=task.repeat_unknown,
         accounts=list(accounts(task, limits)),
+        isolation=of_project.isolation_of(task.crew),
+        limits=spec.RunLimits(
+            of_project.max_llm_calls, of_project.max_tool_calls, of_project.max_iterations
+        ),
     )
 
 
@@ -146,12 +151,36 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
         model=outcome.model,
         queue_ms=_ms(outcome.started_at - task.assigned_at),
         duration_ms=_ms(outcome.finished_at - outcome.started_at),
+        attributes=_files(outcome.files),
         **common,
     )
     for call in outcome.calls:
         yield _call(task, call, common)
     for alert in outcome.alerts:
         yield _alert(task, alert, outcome.finished_at, common)
+
+
+def _files(files: Sequence[spec.WrittenFile]) -> dict[str, str]:
+    """What a run wrote into its folder, which is gone, as JSON: size in bytes by path."""
+    return {"files": json.dumps({one.path: one.size_bytes for one in files})} if files else {}
+
+
+def resources(
+    worker: str, at: datetime, cores: float, memory_bytes: int, figures: Mapping[str, str]
+) -> Measured:
+    """What a worker uses: processors, resident memory of it and its runners, other figures."""
+    return trusted(Measured)(
+        event_id=measurement_id(worker, Operation.RESOURCE, at.isoformat()),
+        occurred_at=at,
+        tenant_id="",
+        project_id="",
+        operation=Operation.RESOURCE,
+        status=MeasuredStatus.OK,
+        cpu_ratio=cores,
+        memory_bytes=memory_bytes,
+        worker=worker,
+        attributes=dict(figures),
+    )
 
 
 def _alert(

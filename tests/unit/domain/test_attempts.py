@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -111,3 +112,30 @@ def test_a_budget_that_comes_to_its_end_is_an_event(
         "spent": "80",
         "limit": "100",
     }
+
+
+def test_a_run_is_held_to_the_limits_of_its_project_and_kept_apart_as_they_say() -> None:
+    limits = Limits.model_validate(
+        {
+            "projects": {
+                "shop": {"max_llm_calls": 7, "isolation": {"c": "process"}},
+                "*": {"max_iterations": 3, "isolation": "fresh"},
+            }
+        }
+    )
+
+    own = attempts.crew_task(assigned(), NOW, limits)
+    of_others = attempts.crew_task(assigned(project_id="news"), NOW, limits)
+    unlimited = attempts.crew_task(assigned(crew="d"), NOW, Limits())
+
+    assert (own.limits, own.isolation) == (spec.RunLimits(max_llm_calls=7), "process")
+    assert (of_others.limits, of_others.isolation) == (spec.RunLimits(max_iterations=3), "fresh")
+    assert (unlimited.limits, unlimited.isolation) == (spec.RunLimits(), "")
+
+
+def test_the_files_of_a_run_are_told_with_its_task() -> None:
+    brought = replace(outcome(), files=[spec.WrittenFile("out/report.md", 120)])
+
+    task, *_ = attempts.measured(assigned(), brought, "worker")
+
+    assert task.attributes == {"files": '{"out/report.md": 120}'}

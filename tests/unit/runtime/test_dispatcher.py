@@ -264,3 +264,22 @@ async def test_an_open_record_that_nobody_holds_is_stuck(bench: Bench) -> None:
     lost.deliver(5)
     assert bench.dispatcher.stuck(TASKS, lost)
     assert not bench.dispatcher.stuck(TASKS, Book(9))
+
+
+async def test_more_room_is_filled_at_once_and_less_room_ends_nothing() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(*(bench.record(offset) for offset in range(5)))
+    assert (bench.begun, bench.dispatcher.waiting()) == ([0], 4)
+    assert dict(bench.dispatcher.backlog_s()) == {"p": 4.0}
+
+    bench.dispatcher.resize(3)
+    await bench.turns()
+    assert bench.begun == [0, 1, 2]
+    bench.dispatcher.resize(1)
+    await bench.end(0)
+    await bench.end(1)
+    assert bench.begun == [0, 1, 2]
+    await bench.end(2)
+    assert bench.begun == [0, 1, 2, 3]
+    await bench.end(3)
+    await bench.end(4)
