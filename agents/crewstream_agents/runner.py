@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import crewai.skills.tool  # noqa: F401 - once, and not in the first run of each runner
 from typing_extensions import override
 
 from crewstream_agents import registry, stores

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -77,6 +78,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     import crewstream_agents.runner  # noqa: F401, PLC0415 - only now is the environment right
 
+    # A runner's collector would go through all of this, and copy every page that it touches.
+    gc.collect()
+    gc.freeze()
     control = socket.socket(fileno=given.control)
     control.sendall(PID.pack(0))
     while True:

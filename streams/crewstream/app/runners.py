@@ -18,7 +18,7 @@ from crewstream_agents.environment import share_out
 from crewstream_agents.fleet import Households
 from crewstream_agents.machine import Machine
 from crewstream_agents.pool import RunnerPool
-from crewstream_agents.registry import SCOPED, Project
+from crewstream_agents.registry import PROCESS, SCOPED, Project
 from crewstream_agents.scopes import MEMORY_SETTING
 from crewstream_agents.sizing import Bounds
 from crewstream_agents.spec import JournalPlace, ModelPrice
@@ -34,6 +34,15 @@ class Started:
     runs: RunnerPool
     bounds: Bounds
     machine: Machine
+    apart: Collection[str]
+    """Projects with runs that have a process of their own."""
+
+    def at_once(self, project_id: str) -> int | None:
+        """How many runs of a project there may be at once; None: as many as there are slots.
+
+        Without it, runs that wait for a process would hold the slots of all others.
+        """
+        return self.bounds.most if project_id in self.apart else None
 
     def watched(
         self, queue: Queue, meter: Meter, telling: Telling
@@ -87,9 +96,19 @@ async def started(
     )
     await pool.start()
     try:
-        yield Started(pool, bounds, machine)
+        yield Started(pool, bounds, machine, apart(projects, limits))
     finally:
         await pool.close(settings.worker_grace_s)
+
+
+def apart(projects: Mapping[str, Project], limits: Limits) -> Collection[str]:
+    """The projects of which a crew has a process for each run."""
+    return {
+        name
+        for name, project in projects.items()
+        for crew in project.crews
+        if (limits.project(name).isolation_of(crew) or project.isolation_of(crew)) == PROCESS
+    }
 
 
 def _environment(secrets: Collection[str]) -> Mapping[str, str]:

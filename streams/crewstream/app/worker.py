@@ -80,7 +80,7 @@ async def run(settings: Settings) -> int:
             processor,
             topics=[topics.full(topology.TASKS, each.project_id) for each in described],
             limit=crews.slots,
-            window=_window(limits),
+            window=_window(limits, crews.at_once),
             describe=Intake(avro).describe,
             unwanted=cancelled.__contains__,
         )
@@ -99,11 +99,12 @@ async def run(settings: Settings) -> int:
     return code
 
 
-def _window(limits: Limits) -> Window[Held]:
-    return Window(
-        lambda tenant: limits.tenant(tenant).weight,
-        lambda project: limits.project(project).max_tasks,
-    )
+def _window(limits: Limits, at_once: Callable[[str], int | None]) -> Window[Held]:
+    def most(project: str) -> int | None:
+        found = [n for n in (limits.project(project).max_tasks, at_once(project)) if n is not None]
+        return min(found, default=None)
+
+    return Window(lambda tenant: limits.tenant(tenant).weight, most)
 
 
 def _health(
@@ -159,10 +160,11 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
 
 @dataclass(frozen=True, slots=True)
 class _Crews:
-    """What runs crews, how many at once at first, and what watches over that meanwhile."""
+    """What runs crews, how many at once at first and of a project, what watches over that."""
 
     runs: CrewRuns
     slots: int
+    at_once: Callable[[str], int | None]
     watched: Callable[[Dispatcher, Metrics, Telling], AbstractAsyncContextManager[None]]
 
 
@@ -172,13 +174,13 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[_Crews
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
 
         slots = settings.runners(os.cpu_count() or 1)[0] * settings.worker_concurrency
-        yield _Crews(EchoRuns(), slots, lambda *_: nullcontext())
+        yield _Crews(EchoRuns(), slots, lambda _: None, lambda *_: nullcontext())
         return
     from crewstream.app import runners  # noqa: PLC0415  (not for an echo)
 
     async with runners.started(settings, limits, SECRETS) as pool:
         slots = pool.bounds.least * pool.bounds.concurrency
-        yield _Crews(pool.runs, slots, pool.watched)
+        yield _Crews(pool.runs, slots, pool.at_once, pool.watched)
 
 
 async def _announce(
