@@ -144,7 +144,8 @@ class Run:
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
         own_counters(crew)
-        stores.scope(crew, self.task, environ)
+        if crew.memory:
+            await asyncio.to_thread(stores.scope, crew, self.task, environ)
         executor.choose(crew.agents, environ)
         inputs = _frame(crew, self.task)
         crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))

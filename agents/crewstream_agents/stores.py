@@ -41,9 +41,10 @@ def check(crew: Crew, where: str, memory: str, *, alone: bool) -> None:
 
 
 def scope(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> None:
-    """Give a copied crew that has memory the one of its tenant and project."""
-    if not crew.memory:
-        return
+    """Give a copied crew that has memory the one of its tenant and project. Blocks.
+
+    Raises RunRefused (`crew.invalid`).
+    """
     from crewai import Memory  # noqa: PLC0415 - it brings a database, which few crews need
     from crewai.rag.embeddings.factory import build_embedder  # noqa: PLC0415 - the same
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from crewstream_agents.environment import share_out
 from crewstream_agents.fleet import Households
 from crewstream_agents.pool import RunnerPool
 from crewstream_agents.registry import COPY, PROCESS
+from crewstream_agents.spawner import FOLDER_PREFIX
 from crewstream_agents.spec import CrewOutcome, CrewTask, RunLimits, Status
 from crewstream_agents.ticket import PoolLimits
 
@@ -86,6 +88,12 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20.0):
         while not condition():  # noqa: ASYNC110 - what is waited for is another process's
             await asyncio.sleep(0.02)
+
+
+def spinning() -> list[int]:
+    """The runners, by process id, whose tool has said that it begins to spin."""
+    folders = Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}{os.getpid()}-*/*/work/spinning")
+    return [int(found.parents[1].name) for found in folders]
 
 
 async def test_a_process_of_its_own_shares_nothing_not_even_its_module(pool: RunnerPool) -> None:
@@ -167,6 +175,22 @@ async def test_runners_are_added_and_removed_while_runs_go_on(pool: RunnerPool) 
 
     assert {(await run).status for run in runs} == {Status.SUCCEEDED}
     await until(lambda: pool.state.runners == 1)
+
+
+@pytest.mark.parametrize("isolation", [COPY, PROCESS])
+async def test_a_run_that_is_busy_in_c_is_let_go_of_and_its_runner_killed(
+    pool: RunnerPool, isolation: str
+) -> None:
+    busy = replace(task(f"spin-{isolation}", ("spin", {})), isolation=isolation)
+    run = asyncio.create_task(pool.run(busy))
+    await until(lambda: bool(spinning()))
+    runner = psutil.Process(spinning()[0])
+
+    assert pool.cancel(busy.assignment_id)
+
+    assert (await asyncio.wait_for(run, 20.0)).status is Status.CANCELLED
+    await until(lambda: not runner.is_running() and len(pool.pids) == 1)
+    await until(lambda: not spinning())
 
 
 async def test_a_limit_reaches_the_runner(pool: RunnerPool) -> None:

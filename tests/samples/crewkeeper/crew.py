@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,18 @@ class Write(BaseTool):
         return str(place.resolve())
 
 
+class Spin(BaseTool):
+    """Is busy in C for ever, and lets nobody else in its process do anything meanwhile."""
+
+    name: str = "spin"
+    description: str = "Match an expression that backtracks without end"
+
+    @override
+    def _run(self) -> str:
+        Path("spinning").touch()
+        return str(re.match(r"(a+)+$", "a" * 60 + "b"))
+
+
 @CrewBase
 class KeeperCrew:
     """One who keeps."""
@@ -104,6 +117,10 @@ class KeeperCrew:
     @tool
     def write(self) -> BaseTool:
         return Write()
+
+    @tool
+    def spin(self) -> BaseTool:
+        return Spin()
 
     @agent
     def keeper(self) -> Agent:
