@@ -92,12 +92,10 @@ class Window(Generic[T]):
 
     def runnable(self) -> Counter[Kind]:
         """How many jobs would run if there were room: of a key one, and none where one runs."""
-        free = {
-            (job.project_id, job.key): (job.project_id, job.crew)
-            for job, _ in self._queued.values()
-            if not self._keys[job.project_id, job.key]
-        }
-        return Counter(free.values())
+        free = {(job.project_id, job.key): job for job, _ in self._queued.values()}
+        for where in self._keys.keys() & free.keys():
+            del free[where]
+        return Counter((job.project_id, job.crew) for job in free.values())
 
     def add(self, item: T, job: Job) -> None:
         """Queue a job; its item is neither queued nor running."""
