@@ -16,8 +16,8 @@ from crewai.utilities.string_utils import sanitize_tool_name
 
 from crewstream_agents import executor, stores
 from crewstream_agents.allowance import Allowance
+from crewstream_agents.belongings import own_counters
 from crewstream_agents.cancellation import StopFlag
-from crewstream_agents.copies import own_counters
 from crewstream_agents.failures import RunRefused, failure_of, false_success
 from crewstream_agents.folder import Folder, redirect
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text

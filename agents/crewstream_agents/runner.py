@@ -84,7 +84,7 @@ async def _serve(
 ) -> None:
     asyncio.get_running_loop().set_default_executor(Threads(2 * concurrency + SPARE_THREADS))
     reader, writer = await asyncio.open_unix_connection(sock=sock)
-    templates = Templates(registry.projects(), alone)
+    templates = Templates(registry.projects(), alone=alone)
     await Runner(reader, writer, templates, assign).serve(heartbeat_s)
     os._exit(0)  # asyncio would wait for threads that nobody waits for any more
 

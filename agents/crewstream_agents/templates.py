@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crewai import Agent, Crew, Process
 
 from crewstream_agents import folder, stores
-from crewstream_agents.copies import own_tools
+from crewstream_agents.belongings import own_tools
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.isolation import fresh_memo

@@ -16,7 +16,7 @@ from crewkeeper.crew import assign
 from crewsample.model import ScriptedModel
 from typing_extensions import override
 
-from crewstream_agents.copies import own_counters, own_tools
+from crewstream_agents.belongings import own_counters, own_tools
 from crewstream_agents.folder import run_folder
 from crewstream_agents.isolation import isolate
 from crewstream_agents.registry import COPY, FRESH, InvalidProject
