@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from crewai.knowledge.source.string_knowledge_source import StringKnowledgeSourc
 from crewai.rag.chromadb import config as rag_config
 from crewai.rag.embeddings.providers.custom.embedding_callable import CustomEmbeddingFunction
 from crewai_core import lock_store
-from crewsample.model import ScriptedModel
+from crewsample import PROJECT
+from crewsample.model import ScriptedModel, assign
 from typing_extensions import override
 
 from crewstream_agents import stores
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.isolation import RAG_FOLDER, keep_below
 from crewstream_agents.registry import REFUSED, SCOPED
+from crewstream_agents.run import Run
 from crewstream_agents.scopes import MEMORY_SETTING, memory_place
-from crewstream_agents.spec import CrewTask
+from crewstream_agents.spec import CrewTask, Status
+from crewstream_agents.templates import Templates
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -150,3 +154,31 @@ def test_what_crewai_searches_is_kept_where_we_say(
     keep_below(str(tmp_path))
 
     assert rag_config._default_settings().persist_directory  # noqa: SLF001 - what it makes of the name == str(tmp_path)
+
+
+async def test_a_run_remembers_for_its_tenant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Maker:
+        """Stands where a @CrewBase class would."""
+
+        def crew(self) -> Crew:
+            return crew(memory=True, embedder=EMBEDDER)
+
+    monkeypatch.setenv("CREWAI_STORAGE_DIR", str(tmp_path / "default"))
+    monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
+    templates = Templates({"sample": replace(PROJECT, memory=SCOPED)})
+    environ = {MEMORY_SETTING: str(tmp_path / "memories")}
+
+    outcomes = [
+        await Run(replace(of(tenant), deadline_s=30)).execute(templates, assign, environ)
+        for tenant in ("acme", "other")
+    ]
+
+    assert {outcome.status for outcome in outcomes} == {Status.SUCCEEDED}
+    memories = tmp_path / "memories"
+    assert {str(path.relative_to(memories)) for path in memories.glob("*/*/memories.lance")} == {
+        "acme/sample/memories.lance",
+        "other/sample/memories.lance",
+    }
+    assert not list((tmp_path / "default").rglob("*.lance"))
