@@ -17,6 +17,9 @@ in what a request says are never taken for placeholders of a template."""
 EXPECTED: Final = "crewstream_expected"
 """The same, for what a request says that it expects."""
 
+TRIGGER: Final = "crewai_trigger_payload"
+"""What CrewAI calls the event that began a run; it puts it behind its first task's description."""
+
 NOT_GIVEN: Final = "(not given)"
 
 _RESERVED: Final = frozenset({"crew_chat_messages", "files", "id"})
@@ -32,7 +35,7 @@ def request_text(task: CrewTask) -> str:
     """
     parts = [
         _section("This request", task.description),
-        _section("Keywords", ", ".join(task.keywords)),
+        _section("Keywords", ", ".join(" ".join(word.split()) for word in task.keywords)),
         _inputs(task.inputs),
         _upstream([one for one in task.upstream if not one.context]),
     ]
@@ -50,7 +53,7 @@ def placeholders(inputs: Mapping[str, object]) -> dict[str, str | int | float | 
     for level in (inputs, *nested):
         for name, value in level.items():
             if value is not None and name not in _RESERVED:
-                filled.setdefault(name, _scalar(value))
+                filled.setdefault(name, _framed(value) if name == TRIGGER else _scalar(value))
     return filled
 
 
@@ -74,7 +77,7 @@ def _section(title: str, text: str) -> str:
 
 
 def _inputs(inputs: Mapping[str, object]) -> str:
-    return f"## Inputs\n{_DATA}\n{_fence(dict(inputs))}" if inputs else ""
+    return f"## Inputs\n{_framed(dict(inputs))}" if inputs else ""
 
 
 def _upstream(upstream: Sequence[Upstream]) -> str:
@@ -84,7 +87,7 @@ def _upstream(upstream: Sequence[Upstream]) -> str:
         {"task": u.task_id, "status": u.status, "output": _parsed(u.output_json) or u.output}
         for u in upstream
     ]
-    return f"## What earlier tasks brought\n{_DATA}\n{_fence(brought)}"
+    return f"## What earlier tasks brought\n{_framed(brought)}"
 
 
 def _parsed(text: str | None) -> object:
@@ -92,6 +95,10 @@ def _parsed(text: str | None) -> object:
         return json.loads(text) if text else None
     except ValueError:
         return text
+
+
+def _framed(value: object) -> str:
+    return f"{_DATA}\n{_fence(value)}"
 
 
 def _fence(value: object) -> str:

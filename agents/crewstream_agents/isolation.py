@@ -6,6 +6,7 @@ Every name of CrewAI that is replaced or emptied here is held by a guard test.
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from crewai.events.event_listener import EventListener
 from crewai.project.utils import cache as memo_cache
+from crewai.rag.chromadb import config as rag_config
 from crewai.tools import structured_tool
 from crewai.utilities import file_store, task_output_storage_handler
 
@@ -32,6 +34,9 @@ also when there is no store (without aiocache) and hence nothing to wait for."""
 TOOL_TEXT: Final = "format_description_for_llm"
 """CrewAI's words for a tool: a pure function, whose JSON schema it makes six times a run."""
 
+RAG_FOLDER: Final = "DEFAULT_STORAGE_PATH"
+"""Where CrewAI keeps what it searches by meaning: read while it is imported, so for all runners."""
+
 T = TypeVar("T")
 
 
@@ -49,6 +54,12 @@ class TaskOutputsForgotten:
 
     def load(self) -> list[dict[str, Any]]:
         return []
+
+
+def keep_below(storage: str) -> None:
+    """Have this process keep what CrewAI stores in a folder of its own."""
+    os.environ["CREWAI_STORAGE_DIR"] = storage
+    setattr(rag_config, RAG_FOLDER, storage)
 
 
 def finish(work: Coroutine[None, None, T]) -> T:

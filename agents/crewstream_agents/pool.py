@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
+from collections import Counter, defaultdict, deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from crewstream_agents.fleet import Fleet, Households
 from crewstream_agents.policy import Policy
+from crewstream_agents.registry import PROCESS, SCOPED
 from crewstream_agents.remote import Remote, RunnerDied
+from crewstream_agents.scopes import memory_place
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spawner import RunnerSettings, Spawner, SpawnFailed
 from crewstream_agents.spec import CrewOutcome, Failure
@@ -21,6 +24,7 @@ from crewstream_agents.ticket import (
     GaveUp,
     PoolClosed,
     PoolLimits,
+    PoolState,
     Ticket,
     Withdrawn,
     unfinished,
@@ -30,6 +34,7 @@ from crewstream_agents.wire import Setup
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from crewstream_agents.registry import Project
     from crewstream_agents.spec import CrewTask, JournalPlace, ModelPrice, Progress
 
 logger = logging.getLogger(__name__)
@@ -42,19 +47,18 @@ DEADLINE_MARGIN_S: Final = 0.5
 ACCOUNT_WITHIN_S: Final = 5.0
 """For a runner to say what a run has paid for that cannot say it itself any more."""
 
-LONGEST_PAUSE_S: Final = 5.0
-"""Between two tries to start a runner, when each one dies at once."""
-
 
 class RunnerPool:
-    """`runners` processes with `concurrency` runs each.
+    """`runners` processes with `concurrency` runs each, until it is resized.
 
-    `environ` is the whole environment of the runners; `assign` names, as `module:function`, what
-    gives a crew its models. `journal`: where runs keep what they have paid for, to be taken up
-    after a crash; None: a run begins anew. `prices` of models replace the published ones.
-    `explore` is the share of choices between agents that are made to learn; None: none is made.
-    `policy` says which models and tools runs may use. `progress` is told where runs are, some times
-    a second.
+    `environ` is the whole environment of the runners, but for what `households` add for projects
+    that declare more. `projects` say how runs of their crews are kept apart; at most `most` runs,
+    as many as `runners` unless said otherwise, have a process of their own. `assign` names, as
+    `module:function`, what gives a crew its models. `journal`: where runs keep what they have paid
+    for, to be taken up after a crash; None: a run begins anew. `prices` of models replace the
+    published ones. `memory` is the folder of all memories. `explore` is the share of choices
+    between agents that are made to learn; None: none is made. `policy` says which models and tools
+    runs may use. `progress` is told where runs are, some times a second.
     """
 
     def __init__(
@@ -70,34 +74,39 @@ class RunnerPool:
         explore: float | None = EXPLORE,
         progress: Callable[[Sequence[Progress]], object] = lambda _: None,
         policy: Policy | None = None,
+        projects: Mapping[str, Project] | None = None,
+        households: Households | None = None,
+        most: int = 0,
+        memory: str = "",
     ) -> None:
-        self._runners = runners
         self._concurrency = concurrency
         self._limits = limits or PoolLimits()
-        settings = RunnerSettings(environ, concurrency, self._limits.heartbeat_s, assign)
-        self._spawner = Spawner(settings)
         self._setup = Setup(journal, prices or {}, explore, policy or Policy())
-        self._progress = progress
-        self._serving: list[Remote] = []
-        self._leaving: dict[Remote, float] = {}
+        self._projects, self._memory = projects or {}, memory
+        self._households = households or Households()
         self._tickets: dict[str, Ticket] = {}
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._short = asyncio.Event()
-        self._apart = asyncio.Semaphore(runners)
-        self._chores: list[asyncio.Task[None]] = []
-        self._followers: set[asyncio.Task[None]] = set()
-        self._pause_s = 0.0
+        self._queues: defaultdict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+        self._apart = asyncio.Semaphore(most or runners)
         self._closed = False
+        self._fleet = Fleet(
+            runners,
+            concurrency,
+            Spawner(RunnerSettings(environ, self._limits.heartbeat_s, assign)),
+            setup=self._setup,
+            limits=self._limits,
+            households=self._households,
+            waiting=self._waiting,
+            changed=self._wake,
+            progress=progress,
+        )
 
     async def start(self) -> None:
         """Start every runner. Raises SpawnFailed, with nothing left running."""
         try:
-            for _ in range(self._runners):
-                await self._add()
+            await self._fleet.start()
         except (SpawnFailed, RunnerDied) as error:
             await self.close(0)
             raise SpawnFailed(str(error)) from error
-        self._chores = [asyncio.create_task(self._refill()), asyncio.create_task(self._watch())]
 
     async def run(self, task: CrewTask) -> CrewOutcome:
         """Run a task in the least loaded runner, as soon as one has a free slot.
@@ -108,7 +117,7 @@ class RunnerPool:
         """
         if task.assignment_id in self._tickets:
             raise ValueError(f"assignment {task.assignment_id} is being run already")
-        ticket = Ticket(task, asyncio.current_task())
+        ticket = Ticket(replace(task, isolation=self._isolation(task)), asyncio.current_task())
         self._tickets[task.assignment_id] = ticket
         try:
             return await self._outcome(ticket)
@@ -122,8 +131,7 @@ class RunnerPool:
         if ticket is None:
             return False
         ticket.cancelled = True
-        if ticket.waiting is not None and not ticket.waiting.done():
-            ticket.waiting.set_result(None)
+        _settle(ticket.waiting)
         if ticket.remote is not None:
             ticket.remote.stop(assignment_id)
             loop = asyncio.get_running_loop()
@@ -140,23 +148,51 @@ class RunnerPool:
         self._wake()
         if callers:
             await asyncio.wait(callers, timeout=grace_s)
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
-        for remote in (*self._serving, *self._leaving):
-            remote.kill()
-        await self._spawner.close()
-        await asyncio.gather(*self._followers)
+        await self._fleet.close()
+
+    def resize(self, runners: int) -> None:
+        """Have so many runners from now on; those that are too many take no new run, and end."""
+        self._fleet.resize(runners)
+
+    @property
+    def state(self) -> PoolState:
+        """What there is and what it does, now."""
+        serving = self._fleet.serving
+        return PoolState(
+            runners=len(serving),
+            slots=self._fleet.size * self._concurrency,
+            busy=sum(len(remote.runs) for remote in serving) + self._fleet.alone_now,
+            waiting=sum(self._waiting().values()),
+            rss_bytes=self._fleet.rss_bytes(),
+        )
 
     @property
     def free(self) -> int:
         """Slots without a run."""
-        return sum(max(0, self._concurrency - len(r.runs)) for r in self._serving)
+        return sum(self._free_in(remote) for remote in self._fleet.serving)
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the runners that take new runs."""
-        return [remote.pid for remote in self._serving]
+        return [remote.pid for remote in self._fleet.serving]
+
+    def _isolation(self, task: CrewTask) -> str:
+        project = self._projects.get(task.project_id)
+        return task.isolation or (project.isolation_of(task.crew) if project else "")
+
+    def _own(self, task: CrewTask) -> tuple[str, ...]:
+        """What a run that has a process of its own may write beside its folder."""
+        project = self._projects.get(task.project_id)
+        if project is None or project.memory != SCOPED:
+            return ()
+        return (memory_place(self._memory, task.tenant_id, task.project_id),)
+
+    def _free_in(self, remote: Remote) -> int:
+        return max(0, self._concurrency - len(remote.runs))
+
+    def _waiting(self) -> Counter[str]:
+        """Runs that wait for a slot, by family."""
+        return Counter({family: len(queue) for family, queue in self._queues.items() if queue})
 
     async def _outcome(self, ticket: Ticket) -> CrewOutcome:
         if ticket.task.deadline_s <= 0:
@@ -178,15 +214,18 @@ class RunnerPool:
     async def _fit(self, task: CrewTask) -> Remote:
         """Any runner that does not hold this run, free or not."""
         while True:
-            fit = [r for r in self._serving if task.assignment_id not in {*r.runs, *r.stopping}]
+            fit = [
+                r for r in self._fleet.serving if task.assignment_id not in {*r.runs, *r.stopping}
+            ]
             if fit:
                 return min(fit, key=lambda remote: len(remote.runs))
             await asyncio.sleep(self._limits.heartbeat_s / 10)
 
     async def _run(self, ticket: Ticket) -> CrewOutcome:
+        alone = ticket.task.isolation == PROCESS
         for start in range(1, self._limits.max_starts + 1):
             try:
-                if 1 < start == self._limits.max_starts:
+                if alone or 1 < start == self._limits.max_starts:
                     return await self._alone(ticket)
                 remote = await self._slot(ticket)
                 return await self._attempt(ticket, remote)
@@ -197,17 +236,32 @@ class RunnerPool:
         return await self._account(ticket, DIED)
 
     async def _alone(self, ticket: Ticket) -> CrewOutcome:
-        """The last try, in a runner of its own: whoever kills runners takes nobody else along."""
-        async with self._apart:
+        """In a runner of its own.
+
+        It asked for that, or it is the last try: whoever kills runners takes nobody else along.
+        """
+        await self._turn(ticket)
+        try:
+            task = ticket.task
+            longest_s = task.deadline_s + DEADLINE_MARGIN_S + self._limits.stop_grace_s
+            remote = await self._fleet.alone(task.project_id, self._own(task), longest_s)
             if ticket.cancelled:
                 raise Withdrawn
-            try:
-                remote = await self._connect()
-            except (OSError, SpawnFailed) as error:
-                raise RunnerDied from error
-            longest_s = ticket.task.deadline_s + DEADLINE_MARGIN_S + self._limits.stop_grace_s
-            self._leaving[remote] = time.monotonic() + longest_s
             return await self._attempt(ticket, remote)
+        finally:
+            self._apart.release()
+
+    async def _turn(self, ticket: Ticket) -> None:
+        """Wait until it may have a runner of its own. Raises Withdrawn, PoolClosed."""
+        turn = asyncio.create_task(self._apart.acquire())
+        ticket.waiting = asyncio.get_running_loop().create_future()
+        ticket.waiting.add_done_callback(lambda _: turn.cancel())
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not ticket.waiting.done():
+                raise
+            raise (Withdrawn if ticket.cancelled else PoolClosed) from None
 
     async def _attempt(self, ticket: Ticket, remote: Remote) -> CrewOutcome:
         deadline_s = ticket.task.deadline_s
@@ -218,29 +272,37 @@ class RunnerPool:
         except TimeoutError:
             message = f"The run did not end within its {deadline_s:g} s."
             return await self._account(ticket, Failure("task.timeout", message, retryable=True))
-        self._pause_s = 0.0
+        self._fleet.pause_s = 0.0
         return outcome
 
     async def _slot(self, ticket: Ticket) -> Remote:
         """The least loaded runner with a free slot. Raises Withdrawn when the run is cancelled."""
+        family = self._households.family(ticket.task.project_id)
         while not ticket.cancelled:
             if self._closed:
                 raise PoolClosed
-            fit = [r for r in self._serving if ticket.task.assignment_id not in r.stopping]
+            fit = [r for r in self._fleet.serving if r.family == family]
+            fit = [r for r in fit if ticket.task.assignment_id not in r.stopping]
             least = min(fit, key=lambda remote: len(remote.runs), default=None)
             if least is not None and len(least.runs) < self._concurrency:
                 return least
             ticket.waiting = asyncio.get_running_loop().create_future()
-            self._queue.append(ticket.waiting)
+            self._queues[family].append(ticket.waiting)
+            self._fleet.look()
             await ticket.waiting
         raise Withdrawn
 
     def _wake(self) -> None:
         """Let as many waiting runs look again as there are slots; all of them when closing."""
-        for _ in range(len(self._queue) if self._closed else min(self.free, len(self._queue))):
-            waiting = self._queue.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
+        free: Counter[str] = Counter()
+        for remote in self._fleet.serving:
+            free[remote.family] += self._free_in(remote)
+        for family, queue in self._queues.items():
+            for _ in range(len(queue) if self._closed else min(free[family], len(queue))):
+                _settle(queue.popleft())
+        if self._closed:
+            for ticket in self._tickets.values():
+                _settle(ticket.waiting)
 
     def _give_up(self, ticket: Ticket, remote: Remote) -> None:
         """A run that did not obey its cancellation: its caller waits no longer."""
@@ -248,60 +310,7 @@ class RunnerPool:
         if ended is not None and not ended.done() and ticket.remote is remote:
             ended.set_exception(GaveUp())
 
-    async def _connect(self) -> Remote:
-        remote = await Remote.connect(*await self._spawner.spawn(), self._setup)
-        follower = asyncio.create_task(self._follow(remote))
-        self._followers.add(follower)
-        follower.add_done_callback(self._followers.discard)
-        return remote
 
-    async def _add(self) -> None:
-        self._serving.append(await self._connect())
-        self._wake()
-
-    async def _follow(self, remote: Remote) -> None:
-        await remote.listen(self._wake, self._progress)
-        self._leaving.setdefault(remote, time.monotonic())
-        if remote in self._serving:
-            self._serving.remove(remote)
-            if not self._closed:
-                logger.warning("runner %d is gone, another takes its place", remote.pid)
-            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s + 0.05)
-        self._short.set()
-
-    async def _refill(self) -> None:
-        """Keep the number of serving runners, slower when they die as fast as they start."""
-        while True:
-            await self._short.wait()
-            self._short.clear()
-            while len(self._serving) < self._runners:
-                await asyncio.sleep(self._pause_s)
-                try:
-                    await self._add()
-                except (OSError, SpawnFailed, RunnerDied):
-                    logger.exception("a runner cannot be started")
-                    self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s + 0.05)
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._limits.heartbeat_s)
-            now = time.monotonic()
-            for remote in [*self._serving]:
-                reason = self._limits.unfit(remote, now)
-                if reason:
-                    logger.warning("runner %d is to be replaced: %s", remote.pid, reason)
-                    self._serving.remove(remote)
-                    self._leaving[remote] = now + self._limits.drain_s
-                    self._short.set()
-            for remote in [*self._leaving]:
-                self._send_off(remote, now)
-
-    def _send_off(self, remote: Remote, now: float) -> None:
-        """End a runner that takes no more runs: by itself when it is done, else by force."""
-        if not remote.gone.is_set() and not remote.runs:
-            remote.leave()
-            self._leaving[remote] = now + self._limits.stop_grace_s
-        elif now > self._leaving[remote] or self._limits.hung(remote, now):
-            remote.kill()
-            if remote.gone.is_set():
-                del self._leaving[remote]
+def _settle(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

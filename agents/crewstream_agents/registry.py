@@ -20,6 +20,17 @@ GROUP: Final = "crewstream.projects"
 """The entry point group: each entry names a module whose `PROJECT` is a Project."""
 
 
+COPY: Final = "copy"
+FRESH: Final = "fresh"
+PROCESS: Final = "process"
+ISOLATIONS: Final = (COPY, FRESH, PROCESS)
+"""How runs are kept apart: a copy of a crew that was built once, a crew built for the run, or that
+in a process of its own."""
+
+REFUSED: Final = "refused"
+SCOPED: Final = "scoped"
+
+
 class InvalidProject(Exception):
     """A project cannot be used: the message says what is wrong, where, and how to mend it."""
 
@@ -34,6 +45,10 @@ class Project:
     `candidates`: task type -> all agents that can do it, as agents.yaml names them; each time one
     of them is chosen by its record, the first one while none has any. `interchangeable` are groups
     of agents whom a manager may be given in each other's place, again by their records.
+
+    `isolation` of its runs, of all or by crew. `environment`: variables that its crews may read
+    beside those that all crews do, names or patterns. `memory`: refused, or scoped: kept for each
+    tenant.
     """
 
     project_id: str
@@ -42,6 +57,20 @@ class Project:
     external_tools: Collection[str] = ()
     candidates: Mapping[str, Sequence[str]] = field(default_factory=dict)
     interchangeable: Sequence[Sequence[str]] = ()
+    isolation: str | Mapping[str, str] = COPY
+    environment: Collection[str] = ()
+    memory: str = REFUSED
+
+    def isolation_of(self, crew: str) -> str:
+        """How runs of a crew are kept apart. Raises InvalidProject."""
+        said = self.isolation
+        mode = said if isinstance(said, str) else said.get(crew, COPY)
+        if mode not in ISOLATIONS:
+            raise InvalidProject(
+                f"project {self.project_id!r} wants isolation {mode!r} for crew {crew!r}: "
+                f"it can be {', '.join(ISOLATIONS)}"
+            )
+        return mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,17 +35,24 @@ class RunnerDied(Exception):
 
 
 class Remote:
-    """A live runner. Times are seconds of the monotonic clock."""
+    """A live runner. Times are seconds of the monotonic clock.
+
+    `family` names what it has in its environment that others have not.
+    """
 
     def __init__(
-        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        pid: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        family: str = "",
     ) -> None:
-        self.pid = pid
+        self.pid, self.family = pid, family
         self.runs: dict[str, asyncio.Future[CrewOutcome]] = {}
         self.stopping: dict[str, float] = {}
         """Runs that were told to stop and have not ended, and since when."""
         self.stray_since: float | None = None
-        self.heard_at = time.monotonic()
+        self.heard_at = self.idle_since = time.monotonic()
         self.started = 0
         self.gone = asyncio.Event()
         self._process = psutil.Process(pid)
@@ -54,11 +61,11 @@ class Remote:
         self._out = to_runner()
 
     @classmethod
-    async def connect(cls, pid: int, sock: socket.socket, setup: Setup) -> Remote:
+    async def connect(cls, pid: int, sock: socket.socket, setup: Setup, family: str = "") -> Remote:
         """Take over the socket of a runner that was just forked. Raises RunnerDied."""
         try:
             reader, writer = await asyncio.open_unix_connection(sock=sock)
-            remote = cls(pid, reader, writer)
+            remote = cls(pid, reader, writer, family)
         except (OSError, psutil.NoSuchProcess) as error:
             sock.close()
             raise RunnerDied from error
@@ -109,6 +116,7 @@ class Remote:
             return await ended
         finally:
             del self.runs[task.assignment_id]
+            self.idle_since = time.monotonic()
             if not ended.done() or ended.cancelled():
                 self.stop(task.assignment_id)
 

@@ -16,11 +16,14 @@ from crewai.hooks.dispatch import HookAborted
 from crewai.llm_overlay import llm_overlay
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor, marks, outputs, parts, people, policy, routes
+from crewstream_agents import executor, marks, outputs, parts, people, policy, routes, stores
+from crewstream_agents.allowance import Allowance
+from crewstream_agents.belongings import own_counters
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.casting import Casting
 from crewstream_agents.delegation import Delegations
 from crewstream_agents.failures import failure_of, false_success
+from crewstream_agents.folder import Folder, redirect
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal import replay
 from crewstream_agents.journal.replay import Journal
@@ -73,7 +76,7 @@ class Run:
 
     With `redises`, a task that names a journal is answered from it, and writes it, and rates and
     results of tools are shared with other runs. `explore` as in `casting.Casting`; `policy` says
-    what it may use.
+    what it may use. `folder` is where its files go; None: one of its own.
     """
 
     task: CrewTask
@@ -83,6 +86,7 @@ class Run:
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
     model: str = ""
+    folder: Folder | None = None
     _journal: Journal | None = None
     _crew: Crew | None = None
     _casting: Casting | None = None
@@ -97,6 +101,12 @@ class Run:
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.task.assignment_id)
         self._desk = people.Desk(self.task.answers, self.flag)
+
+    @property
+    def _folder(self) -> Folder:
+        if self.folder is None:
+            self.folder = Folder.of_run(self.task.assignment_id)
+        return self.folder
 
     def stop(self) -> None:
         """End this run: at once where it awaits, at the next boundary where a thread works."""
@@ -162,7 +172,7 @@ class Run:
     ) -> CrewOutput:
         journal = await self._open_journal(templates.external_tools(self.task.project_id))
         policy.current.set(self.policy)
-        template = await templates.get(self.task.project_id, self.task.crew)
+        template = await templates.of(self.task)
         workload = Workload(self.task, self.redises, self.flag)
         project = templates.project(self.task.project_id)
         self._casting = casting = Casting(self.task, project, workload, self.explore)
@@ -178,18 +188,24 @@ class Run:
     async def _perform(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> CrewOutput:
         choice = assign(crew, self.task, environ)
         self.model, self.recorder.offline = choice.model, choice.offline
+        own_counters(crew)
+        if crew.memory:
+            await asyncio.to_thread(stores.scope, crew, self.task, environ)
         executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
         inputs = _frame(crew, self.task)
         if self.task.part_of and (nothing := parts.passed_over(crew, inputs)) is not None:
             return nothing
+        crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
+        self._folder.enter()
         self._crew = crew
         watched = self._delegations.watched() if self._delegations is not None else nullcontext()
         token = add_stream_sink(self.recorder.sink)
         add_stream_sink(self.tracker.sink)
         roles, known = [agent.role for agent in crew.agents], self.policy.models.routes
         named = routes.overlay(known, self.task.project_id, self.task.task_type, roles)
+        allowance, desk = Allowance(self.task.limits, self.flag), people.at(self._desk)
         try:
-            with watched, people.at(self._desk), llm_overlay(dict(named) or None):
+            with watched, allowance.watched(), desk, llm_overlay(dict(named) or None):
                 return await _start(crew, inputs)
         finally:
             reset_stream_sinks(token)
@@ -262,6 +278,8 @@ class Run:
 
     def _outcome(self, status: Status, **known: Any) -> CrewOutcome:
         failure: Failure | None = known.get("failure")
+        written = self._folder.written()
+        self._folder.remove()
         calls, journal = self._calls(failure.error_type if failure else ""), self._journal
         return CrewOutcome(
             assignment_id=self.task.assignment_id,
@@ -279,6 +297,7 @@ class Run:
             selections=tuple(self._casting.selections) if self._casting else (),
             delegations=self._delegations.ended() if self._delegations else (),
             attributes=self._attributes(),
+            files=written,
             **known,
         )
 

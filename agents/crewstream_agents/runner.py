@@ -9,12 +9,15 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import crewai.skills.tool  # noqa: F401 - once, and not in the first run of each runner
 from typing_extensions import override
 
-from crewstream_agents import people, registry
-from crewstream_agents.isolation import isolate
+from crewstream_agents import people, registry, stores
+from crewstream_agents.folder import Folder
+from crewstream_agents.isolation import isolate, keep_below
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
 from crewstream_agents.measure import Recorder
@@ -66,20 +69,37 @@ class Threads(ThreadPoolExecutor):
         return future
 
 
-def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: float) -> None:
-    """Run what comes through the socket until the worker closes it. `assign`: `module:function`."""
+def serve(
+    sock: socket.socket,
+    *,
+    assign: str,
+    concurrency: int,
+    heartbeat_s: float,
+    storage: str,
+    alone: bool,
+) -> None:
+    """Run what comes through the socket until the worker closes it. `assign`: `module:function`.
+
+    `storage` is where CrewAI keeps things; `alone`: one run will come, and no other.
+    """
     module, _, name = assign.partition(":")
     isolate()
     hush()
+    keep_below(storage)
+    stores.install_locks()
     seam.install()
     people.install()
-    asyncio.run(_serve(sock, getattr(import_module(module), name), concurrency, heartbeat_s))
+    assigns: Assign = getattr(import_module(module), name)
+    asyncio.run(_serve(sock, assigns, concurrency, heartbeat_s, alone))
 
 
-async def _serve(sock: socket.socket, assign: Assign, concurrency: int, heartbeat_s: float) -> None:
+async def _serve(
+    sock: socket.socket, assign: Assign, concurrency: int, heartbeat_s: float, alone: bool
+) -> None:
     asyncio.get_running_loop().set_default_executor(Threads(2 * concurrency + SPARE_THREADS))
     reader, writer = await asyncio.open_unix_connection(sock=sock)
-    await Runner(reader, writer, Templates(registry.projects()), assign).serve(heartbeat_s)
+    templates = Templates(registry.projects(), alone=alone)
+    await Runner(reader, writer, templates, assign).serve(heartbeat_s)
     os._exit(0)  # asyncio would wait for threads that nobody waits for any more
 
 
@@ -131,6 +151,7 @@ class Runner:
             self._redises = Redises(setup.journal, self._send_alive)
 
     def _new(self, task: CrewTask) -> Run:
+        folder = Folder(Path.cwd(), shared=True) if self._templates.alone else None
         recorder = Recorder(prices=self._setup.prices)
         return Run(
             task,
@@ -138,6 +159,7 @@ class Runner:
             explore=self._setup.explore,
             policy=self._setup.policy,
             recorder=recorder,
+            folder=folder,
         )
 
     async def _run(self, run: Run, ending: Coroutine[Any, Any, CrewOutcome]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from crewstream_agents.zygote import PID, TAKEN_ENVIRONMENT
+from crewstream_agents.zygote import LENGTH, PID, TAKEN_ENVIRONMENT, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,6 @@ class RunnerSettings:
     """
 
     environ: Mapping[str, str]
-    concurrency: int
     heartbeat_s: float
     assign: str
 
@@ -57,19 +56,25 @@ class Spawner:
         self._relay: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
-    async def spawn(self) -> tuple[int, socket.socket]:
+    async def spawn(self, order: Order) -> tuple[int, socket.socket]:
         """Start a runner: its process id, and the socket to talk to it. Raises SpawnFailed."""
         ours, theirs = socket.socketpair()
         try:
             async with self._lock:
                 control = await self._zygote()
-                socket.send_fds(control, [b"f"], [theirs.fileno()])
+                dumped = order.dump()
+                sent = socket.send_fds(control, [dumped[: LENGTH.size]], [theirs.fileno()])
+                await asyncio.get_running_loop().sock_sendall(control, dumped[sent:])
                 return await self._read_pid(control, FORK_TIMEOUT_S), ours
         except (OSError, SpawnFailed):
             ours.close()
             raise
         finally:
             theirs.close()
+
+    async def clear(self, pid: int) -> None:
+        """Remove the folder of a runner that has ended."""
+        await asyncio.to_thread(shutil.rmtree, Path(self._storage, str(pid)), ignore_errors=True)
 
     async def close(self) -> None:
         """End the zygote; runners that are left die with it."""
@@ -95,7 +100,6 @@ class Spawner:
             *(sys.executable, "-m", "crewstream_agents.zygote"),
             *("--control", str(control), "--parent", str(os.getpid())),
             *("--storage", self._storage, "--assign", self._settings.assign),
-            *("--concurrency", str(self._settings.concurrency)),
             *("--heartbeat-s", str(self._settings.heartbeat_s)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -57,6 +57,20 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLimits:
+    """How much one run may do; beyond it the run ends as `limit.exceeded`.
+
+    Calls that a journal answers count as well, so that a run that goes on is held to the same.
+    `max_iterations` are the model calls of one agent at one task of the crew; CrewAI's own
+    `max_iter` is below it and ends with an answer.
+    """
+
+    max_llm_calls: int = 1_000
+    max_tool_calls: int = 2_000
+    max_iterations: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An agent that can do a task. `score` is its expected worth, 0 to 1, resting on `runs`.
 
@@ -119,7 +133,8 @@ class CrewTask:
     `answers` are what people answered the crew, in the order of its questions. `standings` has the
     records of the crew's agents by `task_type/agent`, of coworkers by `/agent`; `agent_limits` how
     many tasks an agent may have at once, over all workers. `tools` are lists of names, or patterns
-    of names, of tools: one may be called that is in every list.
+    of names, of tools: one may be called that is in every list. `isolation` is copy, fresh or
+    process; empty: as the project says.
     """
 
     assignment_id: str
@@ -145,6 +160,8 @@ class CrewTask:
     standings: Mapping[str, Candidate] = field(default_factory=dict)
     agent_limits: Mapping[str, int] = field(default_factory=dict)
     tools: Sequence[Sequence[str]] = ()
+    isolation: str = ""
+    limits: RunLimits = RunLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +232,14 @@ class ToolFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that a run left in its folder, which is removed with it."""
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOutput:
     """What one of a crew's tasks returned, in CrewAI's own names.
 
@@ -270,6 +295,7 @@ class CrewOutcome:
     selections: Sequence[Selection] = ()
     delegations: Sequence[Delegation] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[WrittenFile] = ()
 
 
 @dataclass(frozen=True, slots=True)

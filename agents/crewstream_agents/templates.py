@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Process
 
+from crewstream_agents import folder, stores
+from crewstream_agents.belongings import own_tools
 from crewstream_agents.copies import copied
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.isolation import fresh_memo
 from crewstream_agents.refusal import RunRefused
-from crewstream_agents.registry import InvalidProject, Project, crew_target
+from crewstream_agents.registry import COPY, InvalidProject, Project, crew_target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from crewai import Task
     from crewai.agents.agent_builder.base_agent import BaseAgent
+
+    from crewstream_agents.spec import CrewTask
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +38,9 @@ class Template:
 
     def copy(self) -> Crew:
         """A crew of one's own: a Crew object cannot run twice at once."""
-        return copied(self.crew)
+        crew = copied(self.crew)
+        own_tools(crew)
+        return crew
 
     def narrowed(self, task_type: str, agent: str = "") -> Crew:
         """A copy that does one task only, by the agent given or the one that yaml names.
@@ -69,12 +75,24 @@ class Template:
 
 @dataclass(slots=True)
 class Templates:
-    """Every crew that was asked for so far."""
+    """Every crew that was asked for so far. `alone`: this process has one run only."""
 
     projects: Mapping[str, Project]
+    alone: bool = False
     _built: dict[tuple[str, str], Template] = field(default_factory=dict)
     # One at a time: what fresh_memo empties is shared by all crews under construction.
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def of(self, task: CrewTask) -> Template:
+        """The template of a run's crew: what is not to be shared is built anew, in a thread.
+
+        Raises RunRefused (`task.unknown_crew`, `crew.invalid`).
+        """
+        key = (task.project_id, task.crew)
+        if (task.isolation or self._isolation(*key)) == COPY:
+            return await self.get(*key)
+        async with self._building:
+            return await asyncio.to_thread(self._build, *key)
 
     async def get(self, project_id: str, crew: str) -> Template:
         """The template of a crew, built in a thread when it is asked for the first time.
@@ -84,7 +102,7 @@ class Templates:
         key = (project_id, crew)
         async with self._building:
             if key not in self._built:
-                self._built[key] = await asyncio.to_thread(build, *self._locate(*key))
+                self._built[key] = await asyncio.to_thread(self._build, *key)
             return self._built[key]
 
     def external_tools(self, project_id: str) -> Collection[str]:
@@ -95,6 +113,20 @@ class Templates:
     def project(self, project_id: str) -> Project | None:
         """What a project says of itself, if it is installed here."""
         return self.projects.get(project_id)
+
+    def _build(self, project_id: str, crew: str) -> Template:
+        module, name = self._locate(project_id, crew)
+        template = build(module, name)
+        memory = self.projects[project_id].memory
+        stores.check(template.crew, f"{module}:{name}", memory, alone=self.alone)
+        return template
+
+    def _isolation(self, project_id: str, crew: str) -> str:
+        project = self.projects.get(project_id)
+        try:
+            return project.isolation_of(crew) if project is not None else COPY
+        except InvalidProject as error:
+            raise RunRefused("crew.invalid", str(error)) from error
 
     def _locate(self, project_id: str, crew: str) -> tuple[str, str]:
         project = self.projects.get(project_id)
@@ -140,12 +172,11 @@ def _name_of(agent: BaseAgent, maker: Any) -> str:
 
 
 def _refuse_what_cannot_run_here(crew: Crew, where: str) -> None:
-    if crew.memory:
-        raise RunRefused(
-            "crew.invalid",
-            f"{where}: CrewAI keeps memory by the crew's name, so tenants would read each other's; "
-            "take memory out",
-        )
+    for task in crew.tasks:
+        try:
+            folder.check(folder.filled(task.output_file or "-", {}))
+        except folder.OutsideFolder as error:
+            raise RunRefused("crew.invalid", f"{where}: output_file {error}") from error
 
 
 def _settle(crew: Crew) -> None:
@@ -160,9 +191,6 @@ def _settle(crew: Crew) -> None:
         if isinstance(agent, Agent):
             # Retries multiply with those of the client and of the workflow: only the last count.
             agent.max_retry_limit = 0
-    for task in crew.tasks:
-        # Its path is a template that inputs fill: `../` in one would leave the runner's folder.
-        task.output_file = None
     for task in crew.tasks:
         task.description = f"{task.description}\n\n{{{REQUEST}}}"
         task.expected_output = f"{task.expected_output}{{{EXPECTED}}}"

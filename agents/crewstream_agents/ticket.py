@@ -25,6 +25,10 @@ class PoolLimits:
     """Without a heartbeat, while it has runs. The stock loop can block for seconds."""
     max_rss_bytes: int = 1_500_000_000
     max_runs: int = 5_000
+    idle_s: float = 60.0
+    """Without a run, until a runner that is one too many is let go of: its crews are built."""
+    max_file_bytes: int = 0
+    """Of any file that a runner writes; 0: no limit."""
     stop_grace_s: float = 5.0
     """From a cancellation or deadline to the end of the run."""
     drain_s: float = 300.0
@@ -50,6 +54,17 @@ class PoolLimits:
         """Whether a runner with runs has not been heard of for too long."""
         busy = remote.runs or remote.stopping
         return bool(busy) and now - remote.heard_at > self.hung_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What a pool has and does at a moment; `waiting` are runs without a slot."""
+
+    runners: int
+    slots: int
+    busy: int
+    waiting: int
+    rss_bytes: int
 
 
 class PoolClosed(Exception):

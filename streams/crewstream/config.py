@@ -191,10 +191,51 @@ class Settings(BaseSettings):
         description="Seconds between two publications of agents' records by the recorder; 0: none.",
     )
     worker_runners: int = Field(
-        default=0, ge=0, description="Runner processes of a worker; 0: one a core."
+        default=0, ge=0, description="Runner processes of a worker, at least; 0: one a core."
+    )
+    worker_runners_max: int = Field(
+        default=0,
+        ge=0,
+        description="Runner processes of a worker, at most; 0: as many as at least, or four a core "
+        "where that is not said either.",
+    )
+    worker_max_cpu: float = Field(
+        default=0.80,
+        gt=0,
+        le=1,
+        description="Part of the processors in use, above which runners are removed, not added.",
+    )
+    worker_max_memory: float = Field(
+        default=0.75, gt=0, le=1, description="The same of the memory in use."
+    )
+    worker_resources_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="Seconds between two measurements of what a worker uses; 0: none are sent.",
     )
     worker_concurrency: int = Field(
         default=16, ge=1, description="Crews that one runner runs at once."
+    )
+    runner_env: str = Field(
+        default="",
+        description="Variables that all crews may read beside those of programs and models: names "
+        "or patterns, joined by commas; `*`: all.",
+    )
+    runner_writable: str = Field(
+        default="",
+        description="Folders that crews may write to beside their own, joined by commas; "
+        "`/`: anywhere.",
+    )
+    runner_file_mib: int = Field(
+        default=1024, ge=0, description="Largest file that a crew may write; 0: no limit."
+    )
+    runner_memory_mib: int = Field(
+        default=1500, ge=64, description="Memory of a runner above which it is replaced."
+    )
+    memory_dir: Path | None = Field(
+        default=None,
+        description="Folder of the memories of crews, by tenant; empty: `memory` in the data "
+        "folder.",
     )
     worker_window: int = Field(
         default=20_000,
@@ -222,10 +263,11 @@ class Settings(BaseSettings):
             cafile=self.kafka_cafile,
         )
 
-    @property
-    def runners(self) -> int:
-        """Runner processes of a worker."""
-        return self.worker_runners or os.cpu_count() or 1
+    def runners(self, cores: int) -> tuple[int, int]:
+        """Runner processes of a worker that may use so many processors: at least, at most."""
+        least = self.worker_runners or cores
+        most = self.worker_runners_max or (least if self.worker_runners else 4 * cores)
+        return least, max(least, most)
 
     def port_of(self, process: Process) -> int:
         """The port on which this process serves health and metrics; 0: any free one."""

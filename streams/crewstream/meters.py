@@ -31,6 +31,13 @@ GaugeName = Literal[
     "crewstream_slo_budget_ratio",
     "crewstream_slo_burn_rate",
     "crewstream_advised_timestamp_seconds",
+    "crewstream_backlog_seconds",
+    "crewstream_runners",
+    "crewstream_slots",
+    "crewstream_slots_busy",
+    "crewstream_runners_bytes",
+    "crewstream_cpu_ratio",
+    "crewstream_memory_ratio",
 ]
 
 
@@ -78,6 +85,15 @@ GAUGES: dict[GaugeName, Metric] = {
         "How fast it burns; 1 uses it up exactly at the end of the window.", ("slo", "window")
     ),
     "crewstream_advised_timestamp_seconds": Metric("When the record was last asked for advice."),
+    "crewstream_backlog_seconds": Metric(
+        "How long what could run now would keep this worker's slots busy.", ("project",)
+    ),
+    "crewstream_runners": Metric("Runner processes of a worker that take runs."),
+    "crewstream_slots": Metric("Runs that a worker can have at once."),
+    "crewstream_slots_busy": Metric("Runs that it has."),
+    "crewstream_runners_bytes": Metric("Resident memory of its runners."),
+    "crewstream_cpu_ratio": Metric("Processors in use, of those that a worker may use."),
+    "crewstream_memory_ratio": Metric("Memory in use, of that which a worker may use."),
 }
 
 

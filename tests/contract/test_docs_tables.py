@@ -7,18 +7,20 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from crewstream import meters
-from crewstream.contracts import envelope
+from crewstream.contracts import envelope, limits
 from crewstream.contracts.schemas import Schemas
 from crewstream.contracts.topics import Topics
 from crewstream.errors import Undecodable
 from crewstream.runtime import leave
+from crewstream_agents import registry
 
 ROOT = Path(__file__).parents[2]
 STREAMS = ROOT / "streams" / "crewstream"
 CODE = re.compile(
-    r"(after|approval|budget|crew|guardrail|human|inputs|llm|model|output|run|runner|task|tool|workflow)\.[a-z_]+"
+    r"(after|approval|budget|crew|guardrail|human|inputs|limit|llm|model|output|run|runner|task|tool|workflow)\.[a-z_]+"
 )
 
 Rows = Iterable[Iterable[str]]
@@ -173,6 +175,20 @@ def test_the_table_of_failures_is_what_the_code_can_say() -> None:
     }
     # Not a failure: an attribute of a measurement.
     assert first_column("docs/contracts.md", "failures") == said - {"workflow.status"}
+
+
+def test_the_table_of_limits_is_what_limits_yaml_may_say() -> None:
+    text = (ROOT / "docs/operations.md").read_text("utf-8").split("\n## Limits\n")[1]
+    table_of_limits = text.partition("\n### ")[0]
+    told = set(re.findall(r"^\| `(\w+)` \|", table_of_limits, re.MULTILINE))
+    fields = (*limits.TenantLimits.model_fields, *limits.ProjectLimits.model_fields)
+    assert told == {*fields, "prices"}
+
+
+def test_the_table_of_isolation_is_what_projects_may_have() -> None:
+    text = (ROOT / "docs/security.md").read_text("utf-8")
+    told = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert told == list(registry.ISOLATIONS) == list(get_args(limits.Isolation))
 
 
 def test_the_table_of_exit_codes_is_what_processes_end_with() -> None:

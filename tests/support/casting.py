@@ -87,7 +87,7 @@ async def perform(
 ) -> CrewOutcome:
     """One run. With a lease, or with Redis, it is journaled."""
     told = Project("sample", "Sample", {"desk": "nowhere:Desk"}, **project)
-    templates = Templates({"sample": told}, {("sample", "desk"): template})
+    templates = Templates({"sample": told}, _built={("sample", "desk"): template})
     if lease is None:
         run = Run(task, redises, explore)
     else:

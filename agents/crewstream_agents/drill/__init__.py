@@ -8,4 +8,5 @@ CREWS = {
     "chores": "crewstream_agents.drill.chores.crew:Chores",
     "survey": "crewstream_agents.drill.survey.crew:Survey",
 }
-PROJECT = Project(project_id="drill", title="Drill", crews=CREWS)
+ENVIRONMENT = ("DRILL_TRACES",)
+PROJECT = Project(project_id="drill", title="Drill", crews=CREWS, environment=ENVIRONMENT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from crewstream_agents.drill import CREWS
+from crewstream_agents.drill import CREWS, ENVIRONMENT
 from crewstream_agents.registry import Project
 
-PROJECT = Project(project_id="drill-sister", title="Drill, the sister", crews=CREWS)
+PROJECT = Project(
+    project_id="drill-sister", title="Drill, the sister", crews=CREWS, environment=ENVIRONMENT
+)

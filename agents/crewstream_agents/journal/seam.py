@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import crewai
 
+from crewstream_agents.allowance import counted
 from crewstream_agents.journal.calls import WRAPS, Method
 from crewstream_agents.limits import serving
 
@@ -72,7 +73,7 @@ def _concrete(cls: type, base: type) -> Iterator[tuple[str, Method]]:
 def _wrap_methods(cls: type, base: type) -> None:
     for name, method in _concrete(cls, base):
         if not getattr(method, WRAPPED, False):
-            wrapped = WRAPS[base][name](method)
+            wrapped = counted(base, name, WRAPS[base][name](method))
             setattr(wrapped, WRAPPED, True)
             setattr(cls, name, wrapped)
 

@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import SecretStr
@@ -16,10 +17,11 @@ from crewstream import config, topology
 from crewstream.adapters.progress import RedisProgress
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
-from crewstream.adapters.sender import sender
+from crewstream.adapters.sender import Sender, sender
 from crewstream.adapters.standings import Standings
 from crewstream.app import describe_projects
 from crewstream.app.common import options, probes, topics_of
+from crewstream.app.resources import Telling
 from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import CrewDescribed, ProjectDescribed, TaskDescribed
@@ -37,13 +39,12 @@ from crewstream.processors.worker import Worker
 from crewstream.records import Outbound
 from crewstream.runtime.broadcast import Broadcast
 from crewstream.runtime.connection import wait_for_topics
-from crewstream.runtime.dispatcher import Held
+from crewstream.runtime.dispatcher import Dispatcher, Held
 from crewstream.runtime.health import Health
 from crewstream.runtime.serve import serve
 from crewstream.runtime.worker_app import WorkerApplication, worker_app
-from crewstream_agents.endpoints import problems
 from crewstream_agents.policy import Policy
-from crewstream_agents.spec import JournalPlace, ModelPrice, ProjectDescription
+from crewstream_agents.spec import ProjectDescription
 
 SECRETS = frozenset(
     f"{config.PREFIX}{name}".upper()
@@ -70,16 +71,17 @@ async def run(settings: Settings) -> int:
     outcomes = RedisOutcomes(redis, settings.prefix)
     policy = run_policy(limits, Models.load(settings.models))
     progress = RedisProgress(redis, settings.prefix)
-    async with _crew_runs(settings, limits, policy, progress) as runs:
-        cancelled = Cancellations(avro, runs, WallClock())
+    name = f"{socket.gethostname()}/{os.getpid()}"
+    async with _crew_runs(settings, limits, policy, progress) as crews:
+        cancelled = Cancellations(avro, crews.runs, WallClock())
         processor = Worker(
             avro,
             topics,
-            runs=WantedRuns(runs, cancelled, WallClock()),
+            runs=WantedRuns(crews.runs, cancelled, WallClock()),
             outcomes=outcomes,
             clock=WallClock(),
             meter=metrics,
-            name=f"{socket.gethostname()}/{os.getpid()}",
+            name=name,
             limits=limits,
             standings=Standings(redis, settings.prefix),
         )
@@ -88,8 +90,8 @@ async def run(settings: Settings) -> int:
             options(settings, topics, "worker"),
             processor,
             topics=[topics.full(topology.TASKS, each.project_id) for each in described],
-            limit=settings.runners * settings.worker_concurrency,
-            window=_window(limits),
+            limit=crews.slots,
+            window=_window(limits, crews.at_once),
             describe=Intake(avro).describe,
             unwanted=cancelled.__contains__,
         )
@@ -97,17 +99,23 @@ async def run(settings: Settings) -> int:
         app.probes.append(lambda: {outcomes.problem} if outcomes.problem else set())
         health = _health(app, metrics, [each.project_id for each in described])
         async with probes(settings, "worker", health, metrics, app.behind):
-            await _announce(settings, topics, avro, described)
-            code = await _serve(settings, topics, app, cancelled)
+            await wait_for_topics(settings.kafka, [topics.full(topology.CATALOGUE)])
+            async with sender(settings.kafka) as out:
+                await _announce(topics, avro, described, out)
+                metrics_topic, every_s = topics.full(topology.METRICS), settings.worker_resources_s
+                telling = Telling(out, avro, metrics_topic, name, every_s)
+                async with crews.watched(app.dispatcher, metrics, telling):
+                    code = await _serve(settings, topics, app, cancelled)
     await redis.aclose()
     return code
 
 
-def _window(limits: Limits) -> Window[Held]:
-    return Window(
-        lambda tenant: limits.tenant(tenant).weight,
-        lambda project: limits.project(project).max_tasks,
-    )
+def _window(limits: Limits, at_once: Callable[[str], int | None]) -> Window[Held]:
+    def most(project: str) -> int | None:
+        found = [n for n in (limits.project(project).max_tasks, at_once(project)) if n is not None]
+        return min(found, default=None)
+
+    return Window(lambda tenant: limits.tenant(tenant).weight, most)
 
 
 def _health(
@@ -116,9 +124,12 @@ def _health(
     """The app's health, and what its window holds as metrics."""
 
     def now() -> Health:
-        queued = app.dispatcher.queued()
+        queued, backlog_s = app.dispatcher.queued(), app.dispatcher.backlog_s()
         for project in projects:
             metrics.gauge("crewstream_window_jobs", queued[project], project=project)
+            metrics.gauge(
+                "crewstream_backlog_seconds", backlog_s.get(project, 0.0), project=project
+            )
         metrics.gauge("crewstream_window_bytes", app.open_bytes())
         return app.health()
 
@@ -158,50 +169,42 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Crews:
+    """What runs crews, how many at once at first and of a project, what watches over that."""
+
+    runs: CrewRuns
+    slots: int
+    at_once: Callable[[str], int | None]
+    watched: Callable[[Dispatcher, Metrics, Telling], AbstractAsyncContextManager[None]]
+
+
 @asynccontextmanager
 async def _crew_runs(
     settings: Settings, limits: Limits, policy: Policy, progress: RedisProgress
-) -> AsyncIterator[CrewRuns]:
+) -> AsyncIterator[_Crews]:
     if settings.worker_runs == "echo":
         from crewstream.testing import EchoRuns  # noqa: PLC0415  (measurements and drills only)
 
-        yield EchoRuns()
+        slots = settings.runners(os.cpu_count() or 1)[0] * settings.worker_concurrency
+        yield _Crews(EchoRuns(), slots, lambda _: None, lambda *_: nullcontext())
         return
-    from crewstream_agents.pool import RunnerPool  # noqa: PLC0415  (not for an echo)
+    from crewstream.app import runners  # noqa: PLC0415  (not for an echo)
 
-    # Crews do not see how to reach our servers.
-    theirs = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
-    environ = {**theirs, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
-    for problem in problems(policy.models, environ):
-        _log.warning("runs that need this model will fail: %s", problem)
-    pool = RunnerPool(
-        settings.runners,
-        settings.worker_concurrency,
-        environ,
-        journal=JournalPlace(settings.redis_url.get_secret_value(), settings.prefix),
-        prices={name: ModelPrice(**dict(price)) for name, price in limits.prices.items()},
-        explore=settings.selection_explore if settings.selection == "record" else None,
-        progress=progress.tell,
-        policy=policy,
-    )
-    await pool.start()
-    try:
-        yield pool
-    finally:
-        await pool.close(settings.worker_grace_s)
+    async with runners.started(settings, limits, policy, progress.tell, secrets=SECRETS) as pool:
+        slots = pool.bounds.least * pool.bounds.concurrency
+        yield _Crews(pool.runs, slots, pool.at_once, pool.watched)
 
 
 async def _announce(
-    settings: Settings, topics: Topics, avro: Codec, projects: Iterable[ProjectDescription]
+    topics: Topics, avro: Codec, projects: Iterable[ProjectDescription], out: Sender
 ) -> None:
     name = topics.full(topology.CATALOGUE)
-    await wait_for_topics(settings.kafka, [name])
-    async with sender(settings.kafka) as out:
-        await out.send(
-            Outbound(name, project.project_id.encode(), avro.encode(_event(project)))
-            for project in projects
-            if project.crews
-        )
+    await out.send(
+        Outbound(name, project.project_id.encode(), avro.encode(_event(project)))
+        for project in projects
+        if project.crews
+    )
 
 
 def _event(project: ProjectDescription) -> ProjectDescribed:

@@ -15,6 +15,7 @@ EVERY_OTHER = "*"
 
 Count = Annotated[int, Field(ge=1)]
 Money = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=9)]
+Isolation = Literal["copy", "fresh", "process"]
 Price = Annotated[Decimal, Field(ge=0)]
 Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
 
@@ -57,13 +58,24 @@ class AgentLimits(Strict):
 class ProjectLimits(Strict):
     """What one project may use; `max_tasks` run at once in each worker process.
 
-    `agents` are named as in agents.yaml; `tools` as those of tenants.
+    `agents` are named as in agents.yaml; `tools` as those of tenants. `max_llm_calls`,
+    `max_tool_calls` and `max_iterations` (model calls of one agent at one task) of each run.
+    `isolation` of its runs, of all or by crew, where it is not to be as the project says.
     """
 
     max_tasks: Count | None = None
     agents: Mapping[str, AgentLimits] = {}
     month: Budget = Budget()
     tools: Patterns | None = None
+    max_llm_calls: Count = 1_000
+    max_tool_calls: Count = 2_000
+    max_iterations: Count = 1_000
+    isolation: Isolation | Mapping[str, Isolation] | None = None
+
+    def isolation_of(self, crew: str) -> str:
+        """How runs of a crew are kept apart; empty: as its project says."""
+        said = self.isolation
+        return (said if isinstance(said, str) else (said or {}).get(crew)) or ""
 
 
 class ToolLimits(Strict):

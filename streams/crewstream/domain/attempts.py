@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,6 +43,7 @@ def crew_task(
     inputs = json.loads(task.inputs)
     if not isinstance(inputs, dict):
         raise ValueError(f"a JSON object is wanted, not {type(inputs).__name__}")  # noqa: TRY004  (of JSON)
+    of_project = limits.project(task.project_id)
     return spec.CrewTask(
         assignment_id=task.assignment_id,
         workflow_id=task.workflow_id,
@@ -78,6 +79,10 @@ def crew_task(
         part_of=task.part_of,
         answers=task.answers,
         tools=limits.allowed_tools(task.tenant_id, task.project_id),
+        isolation=of_project.isolation_of(task.crew),
+        limits=spec.RunLimits(
+            of_project.max_llm_calls, of_project.max_tool_calls, of_project.max_iterations
+        ),
     )
 
 
@@ -187,6 +192,29 @@ def measured(task: TaskAssigned, outcome: spec.CrewOutcome, worker: str) -> Iter
         yield _alert(task, alert, outcome.finished_at, common)
 
 
+def _files(files: Sequence[spec.WrittenFile]) -> dict[str, str]:
+    """What a run wrote into its folder, which is gone, as JSON: size in bytes by path."""
+    return {"files": json.dumps({one.path: one.size_bytes for one in files})} if files else {}
+
+
+def resources(
+    worker: str, at: datetime, cores: float, memory_bytes: int, figures: Mapping[str, str]
+) -> Measured:
+    """What a worker uses: processors, resident memory of it and its runners, other figures."""
+    return trusted(Measured)(
+        event_id=measurement_id(worker, Operation.RESOURCE, at.isoformat()),
+        occurred_at=at,
+        tenant_id="",
+        project_id="",
+        operation=Operation.RESOURCE,
+        status=MeasuredStatus.OK,
+        cpu_ratio=cores,
+        memory_bytes=memory_bytes,
+        worker=worker,
+        attributes=dict(figures),
+    )
+
+
 def _alert(
     task: TaskAssigned, alert: spec.BudgetAlert, at: datetime, common: dict[str, Any]
 ) -> Measured:
@@ -212,7 +240,8 @@ def _attributes(task: TaskAssigned, outcome: spec.CrewOutcome) -> dict[str, str]
     # Who is content with a result says nothing; what is said sends it back.
     sent_back = sum(bool(answer.strip()) for answer in task.answers)
     counted = {"tool_failures": failed, "sent_back": sent_back}
-    return {**outcome.attributes, **{name: str(n) for name, n in counted.items() if n}}
+    files = _files(outcome.files)
+    return {**outcome.attributes, **files, **{name: str(n) for name, n in counted.items() if n}}
 
 
 def _chosen(

@@ -34,6 +34,7 @@ class Job:
     accepted_at: datetime
     priority: Priority = Priority.NORMAL
     started: bool = False
+    crew: str = ""
 
 
 def job_of(task: TaskAssigned) -> Job:
@@ -49,6 +50,7 @@ def job_of(task: TaskAssigned) -> Job:
         accepted_at=task.accepted_at or task.assigned_at,
         priority=task.priority,
         started=task.started,
+        crew=task.crew,
     )
 
 

@@ -7,15 +7,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from crewstream.domain.backlog import Kind, Usual
 from crewstream.domain.job import AGEING_S, Job, rank
 from crewstream.domain.ranked import Rank, Ranked
 
 T = TypeVar("T", bound=Hashable)
-
-FIRST_GUESS_S = 1.0
-"""What a run is charged before one of its project has ended."""
-FORGETTING = 0.1
-"""Weight of the last run in what the next one of its project is charged."""
 
 
 class _Flow(Generic[T]):
@@ -51,7 +47,7 @@ class Window(Generic[T]):
     Tenants take turns by start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queueing",
     SIGCOMM 1996): the tenant with the least virtual time is served, and its time moves on by the
     work over its weight; one that comes back from idling begins at the present virtual time, so
-    that it has no claim on the past. The work of a run is guessed from its project's last ones
+    that it has no claim on the past. The work of a run is guessed from its crew's last ones
     when it begins, and put right when it has ended. Add, pick, drop and done cost O(log n) and,
     for each project that has work, O(1).
 
@@ -77,7 +73,7 @@ class Window(Generic[T]):
         self._resting: Ranked[str] = Ranked()
         """Tenants that have nothing here but a tag that still counts."""
         self._busy: Counter[str] = Counter()
-        self._usual_s: dict[str, float] = {}
+        self.usual = Usual()
         self._virtual = 0.0
 
     @property
@@ -93,6 +89,13 @@ class Window(Generic[T]):
     def queued_by_project(self) -> Counter[str]:
         """How many jobs of each project wait."""
         return Counter(job.project_id for job, _ in self._queued.values())
+
+    def runnable(self) -> Counter[Kind]:
+        """How many jobs would run if there were room: of a key one, and none where one runs."""
+        free = {(job.project_id, job.key): job for job, _ in self._queued.values()}
+        for where in self._keys.keys() & free.keys():
+            del free[where]
+        return Counter((job.project_id, job.crew) for job in free.values())
 
     def add(self, item: T, job: Job) -> None:
         """Queue a job; its item is neither queued nor running."""
@@ -124,8 +127,7 @@ class Window(Generic[T]):
         tenant.running -= 1
         tenant.tag += (ran_s - found.charged_s) / self._weight(job.tenant_id)
         self._busy[job.project_id] -= 1
-        usual_s = self._usual_s.get(job.project_id, ran_s)
-        self._usual_s[job.project_id] = usual_s + FORGETTING * (ran_s - usual_s)
+        self.usual.seen(job.project_id, job.crew, ran_s)
         self._release(job)
         self._line_up(job.tenant_id)
         self._settle(job.tenant_id)
@@ -192,7 +194,7 @@ class Window(Generic[T]):
         tenant = self._tenants[job.tenant_id]
         tenant.flows[job.project_id].ready.drop(item)
         tenant.queued, tenant.running = tenant.queued - 1, tenant.running + 1
-        charged_s = self._usual_s.get(job.project_id, FIRST_GUESS_S)
+        charged_s = self.usual.of(job.project_id, job.crew)
         self._virtual = max(self._virtual, tenant.tag)
         tenant.tag = self._virtual + charged_s / self._weight(job.tenant_id)
         self._running[item] = _Running(job, charged_s)

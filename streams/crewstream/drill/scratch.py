@@ -211,6 +211,8 @@ class Scratch:
             "MODEL": MODEL,
             "MODEL_BASE_URL": f"http://{HOST}:{self._ports['model']}/v1",
             traces.FILE: str(self.traces_file),
+            # Crews may not write outside of their own folder; this is how the drill counts them.
+            "CREWSTREAM_RUNNER_WRITABLE": str(self.traces_file.parent),
         }
 
 

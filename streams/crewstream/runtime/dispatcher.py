@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
+from crewstream.domain.backlog import backlog_s
 from crewstream.domain.job import Job
 from crewstream.domain.window import Window
 from crewstream.errors import NotNow, Transient
@@ -28,7 +29,7 @@ from crewstream.runtime.backoff import Backoff
 from crewstream.runtime.leave import STATE_AHEAD, leave
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from crewstream.runtime.book import Book, Record
 
@@ -203,6 +204,19 @@ class Dispatcher:
             if self._window.drop(held) or held in self._resting:
                 held.record.ack()
                 self._forget(held)
+
+    def resize(self, limit: int) -> None:
+        """Run so many at a time from now on; what runs already goes on."""
+        self._limit = limit
+        self._fill()
+
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return self._window.queued
+
+    def backlog_s(self) -> Mapping[str, float]:
+        """How long what could run now would keep the slots busy, by project."""
+        return backlog_s(self._window.runnable(), self._window.usual, self._limit)
 
     def queued(self) -> Counter[str]:
         """How many jobs of each project wait for their turn."""

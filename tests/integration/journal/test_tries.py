@@ -111,7 +111,7 @@ async def execute(
     task: CrewTask = TASK,
     redises: Redises | None = None,
 ) -> CrewOutcome:
-    run = Run(task, redises, policy, recorder=Recorder(prices=PRICES))
+    run = Run(task, redises, policy=policy, recorder=Recorder(prices=PRICES))
     templates: Any = One(crew)
     environ = {"CREWSTREAM_EXECUTOR": executor, "OPENAI_API_KEY": "k"}
     return await run.execute(templates, models.assign, environ)

@@ -302,7 +302,8 @@ def test_a_crew_that_cannot_be_built_says_why() -> None:
         templates_module.build("crewsample.crew", "Nope")
 
 
-def test_what_cannot_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", ["memory", "output_file"])
+async def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Maker:
         """Stands where a @CrewBase class would."""
 
@@ -310,10 +311,12 @@ def test_what_cannot_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
             agent = Agent(role="r", goal="g", backstory="b", llm=ScriptedModel(model="scripted/x"))
             task = Task(description="d", expected_output="e", agent=agent)
             built = Crew(agents=[agent], tasks=[task])
-            built.memory = True
+            built.memory = fault == "memory"
+            if fault == "output_file":
+                task.output_file = "/etc/{sku}"
             return built
 
     monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
 
-    with pytest.raises(RunRefused, match="memory"):
-        templates_module.build("crewsample.crew", "QuotesCrew")
+    with pytest.raises(RunRefused, match=fault):
+        await Templates({"sample": PROJECT}).of(QUOTE)

@@ -72,6 +72,7 @@ OUTCOME = CrewOutcome(
     usage=Usage(cost_usd=Decimal("0.000000001")),
     calls=[Call(0, Operation.CHAT, NOW, 1.5, attributes={"price": "unknown"})],
     tool_failures=[],
+    files=[],
     alerts=[BudgetAlert("workflow:w", "soft", "usd", Decimal("0.08"), Decimal("0.1"))],
     selections=[Selection("k", "a", "why", candidates=[Candidate("a", 0.8)], at=NOW)],
     delegations=[Delegation("m", "a", "delegate_work", "t", name="a", at=NOW)],

@@ -215,3 +215,30 @@ def test_a_tool_must_be_on_the_list_of_the_tenant_and_of_the_project() -> None:
     assert both.tools == [("search_*",), ("search_web", "price")]
     assert one.tools == [("search_web", "price")]
     assert none.tools == []
+
+
+def test_a_run_is_held_to_the_limits_of_its_project_and_kept_apart_as_they_say() -> None:
+    limits = Limits.model_validate(
+        {
+            "projects": {
+                "shop": {"max_llm_calls": 7, "isolation": {"c": "process"}},
+                "*": {"max_iterations": 3, "isolation": "fresh"},
+            }
+        }
+    )
+
+    own = attempts.crew_task(assigned(), NOW, limits)
+    of_others = attempts.crew_task(assigned(project_id="news"), NOW, limits)
+    unlimited = attempts.crew_task(assigned(crew="d"), NOW, Limits())
+
+    assert (own.limits, own.isolation) == (spec.RunLimits(max_llm_calls=7), "process")
+    assert (of_others.limits, of_others.isolation) == (spec.RunLimits(max_iterations=3), "fresh")
+    assert (unlimited.limits, unlimited.isolation) == (spec.RunLimits(), "")
+
+
+def test_the_files_of_a_run_are_told_with_its_task() -> None:
+    brought = replace(outcome(), files=[spec.WrittenFile("out/report.md", 120)])
+
+    task, *_ = attempts.measured(assigned(), brought, "worker")
+
+    assert task.attributes == {"files": '{"out/report.md": 120}'}

@@ -328,3 +328,22 @@ async def test_what_rests_is_handed_back_when_the_process_leaves() -> None:
 
     assert bench.book.committable() == 0
     assert (TASKS, 0) not in bench.dispatcher._held  # noqa: SLF001 - nothing else tells
+
+
+async def test_more_room_is_filled_at_once_and_less_room_ends_nothing() -> None:
+    bench = Bench(limit=1)
+    await bench.submit(*(bench.record(offset) for offset in range(5)))
+    assert (bench.begun, bench.dispatcher.waiting()) == ([0], 4)
+    assert dict(bench.dispatcher.backlog_s()) == {"p": 4.0}
+
+    bench.dispatcher.resize(3)
+    await bench.turns()
+    assert bench.begun == [0, 1, 2]
+    bench.dispatcher.resize(1)
+    await bench.end(0)
+    await bench.end(1)
+    assert bench.begun == [0, 1, 2]
+    await bench.end(2)
+    assert bench.begun == [0, 1, 2, 3]
+    await bench.end(3)
+    await bench.end(4)
