@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,14 @@ async def test_a_run_brings_an_outcome(pool: RunnerPool) -> None:
         "scripted/model",
     )
     assert (outcome.usage.llm_calls, outcome.usage.tool_calls) == (2, 1)
+
+
+async def test_a_tool_that_is_on_no_list_is_not_called_in_a_runner(pool: RunnerPool) -> None:
+    outcome = await pool.run(replace(task("listed", sku="A-17"), tools=[["nothing"]]))
+
+    assert outcome.status is Status.SUCCEEDED
+    tools = [(call.tool, call.error_type) for call in outcome.calls if call.tool]
+    assert tools == [("price_lookup", "tool.not_allowed")]
 
 
 async def test_runs_of_a_killed_runner_are_started_again(pool: RunnerPool) -> None:
