@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ from crewstream_agents.folder import Folder
 from crewstream_agents.isolation import isolate, keep_below
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
+from crewstream_agents.limits.bounded import own_threads, watch
 from crewstream_agents.measure import Recorder
 from crewstream_agents.progress import EVERY_S
 from crewstream_agents.quiet import hush
@@ -50,8 +50,6 @@ SPARE_THREADS: Final = 8
 CREWAI_MODEL_NAMES: Final = ("MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
 """CrewAI would make a client of it for each agent that it builds, before `assign` has its say."""
 
-_threads_of_run: ContextVar[set[Future[Any]]] = ContextVar("crewstream_threads_of_run")
-
 
 class Threads(ThreadPoolExecutor):
     """The threads of all runs, which knows whose work each one does.
@@ -62,10 +60,7 @@ class Threads(ThreadPoolExecutor):
     @override
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = super().submit(fn, *args, **kwargs)
-        owned = _threads_of_run.get(None)
-        if owned is not None:
-            owned.add(future)
-            future.add_done_callback(owned.discard)
+        watch(future)
         return future
 
 
@@ -165,7 +160,7 @@ class Runner:
     async def _run(self, run: Run, ending: Coroutine[Any, Any, CrewOutcome]) -> None:
         assignment_id = run.task.assignment_id
         threads: set[Future[Any]] = set()
-        _threads_of_run.set(threads)
+        own_threads.set(threads)
         self._runs[assignment_id] = run
         try:
             outcome = await ending

@@ -109,6 +109,14 @@ async def test_a_run_tells_where_it_is(pool: RunnerPool) -> None:
     assert (last.model, last.step, last.output_tokens) == ("scripted/model", 1, 5)
 
 
+async def test_a_tool_that_is_on_no_list_is_not_called_in_a_runner(pool: RunnerPool) -> None:
+    outcome = await pool.run(replace(task("listed", sku="A-17"), tools=[["nothing"]]))
+
+    assert outcome.status is Status.SUCCEEDED
+    tools = [(call.tool, call.error_type) for call in outcome.calls if call.tool]
+    assert tools == [("price_lookup", "tool.not_allowed")]
+
+
 async def test_runs_of_a_killed_runner_are_started_again(pool: RunnerPool) -> None:
     before = pool.pids
     runs = [asyncio.create_task(pool.run(task(f"k{i}", latency_s=0.8))) for i in range(8)]

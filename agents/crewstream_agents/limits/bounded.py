@@ -8,7 +8,11 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
+from contextvars import ContextVar
 from typing import Any
+
+own_threads: ContextVar[set[Future[Any]] | None] = ContextVar("crewstream_threads", default=None)
+"""The threads that work for this run: those that outlive it make a runner unfit."""
 
 
 class Overdue(Exception):
@@ -21,11 +25,13 @@ class Overdue(Exception):
 def within(seconds: float | None, what: str, work: Callable[[], Any]) -> Any:
     """The result of `work`, done in a thread of its own when there is a limit. Raises Overdue.
 
-    A thread cannot be stopped: one that is overdue is left alone, and ends with the process.
+    A thread cannot be stopped: one that is overdue is left alone, and ends with its runner, which
+    is replaced when it has several of them.
     """
     if seconds is None:
         return work()
     done: Future[Any] = Future()
+    watch(done)
     context = contextvars.copy_context()
     thread = threading.Thread(
         target=lambda: context.run(_settle, done, work), daemon=True, name=f"crewstream-{what}"
@@ -37,6 +43,14 @@ def within(seconds: float | None, what: str, work: Callable[[], Any]) -> Any:
         if done.done():  # its own TimeoutError
             raise
         raise Overdue(what, seconds) from None
+
+
+def watch(thread: Future[Any]) -> None:
+    """Count a thread as the run's own until it has ended."""
+    owned = own_threads.get()
+    if owned is not None:
+        owned.add(thread)
+        thread.add_done_callback(owned.discard)
 
 
 async def awithin(seconds: float | None, what: str, work: Awaitable[Any]) -> Any:

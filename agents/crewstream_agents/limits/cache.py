@@ -15,6 +15,10 @@ GET: Final = "return redis.call('GET', KEYS[1])"
 SET: Final = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 
 
+MOST_BYTES: Final = 1_048_576
+"""Of a result that is kept."""
+
+
 class Kept:
     """The place of a call's result. Both methods block for a round trip, or while Redis is away."""
 
@@ -27,8 +31,9 @@ class Kept:
         return bytes(found) if found is not None else None
 
     def put(self, data: bytes, ttl_s: float) -> None:
-        """Leave a result for `ttl_s` seconds. Raises HookAborted."""
-        self._ask(SET, data, max(1, round(ttl_s * 1000)))
+        """Leave a result for `ttl_s` seconds, unless it is too large. Raises HookAborted."""
+        if len(data) <= MOST_BYTES:
+            self._ask(SET, data, max(1, round(ttl_s * 1000)))
 
     def _ask(self, script: str, *args: Any) -> Any:
         redis = self._gate.redis

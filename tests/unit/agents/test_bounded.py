@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from crewai.hooks.dispatch import HookAborted
 
 from crewstream_agents.cancellation import StopFlag
-from crewstream_agents.limits.bounded import Overdue, awithin, within
+from crewstream_agents.limits.bounded import Overdue, awithin, own_threads, within
 from crewstream_agents.limits.steps import Pause, Steps, Try, Work, adrive, drive
 
 known: ContextVar[str] = ContextVar("known", default="")
@@ -30,13 +32,19 @@ def fail() -> None:
     raise TimeoutError("its own")
 
 
-def test_what_does_not_end_in_time_is_left_alone() -> None:
-    release = threading.Event()
+def test_what_does_not_end_in_time_is_left_alone_and_counted_until_it_ends(
+    eventually: Callable[[Callable[[], bool]], None],
+) -> None:
+    release, threads = threading.Event(), set[Future[Any]]()
+    own_threads.set(threads)
     try:
         with pytest.raises(Overdue, match=r"it did not end within its 0\.01 s"):
             within(0.01, "it", lambda: release.wait(20))
+        assert len(threads) == 1
     finally:
+        own_threads.set(None)
         release.set()
+    eventually(lambda: not threads)
 
 
 async def test_what_can_be_awaited_is_cancelled() -> None:
