@@ -17,9 +17,11 @@ import psutil
 
 from crewstream_agents.pool import RunnerPool
 from crewstream_agents.spec import CrewTask, JournalPlace, Status
+from crewstream_agents.ticket import PoolLimits
 
 ASSIGN = "bench.crew:assign"
 SLOTS = 200
+NEVER = 1_000_000
 ENTRY_POINTS = "[crewstream.projects]\nbench = bench.crew\n"
 METADATA = "Metadata-Version: 2.1\nName: crewbench\nVersion: 0\n"
 
@@ -74,7 +76,8 @@ async def runner(
     environ: Mapping[str, str], journal: JournalPlace | None = None
 ) -> AsyncIterator[Side]:
     """The product's own way: a pool of one runner."""
-    pool = RunnerPool(1, SLOTS, environ, assign=ASSIGN, journal=journal)
+    limits = PoolLimits(max_runs=NEVER)
+    pool = RunnerPool(1, SLOTS, environ, limits=limits, assign=ASSIGN, journal=journal)
     await pool.start()
     process, started = psutil.Process(pool.pids[0]), iter(range(1_000_000))
 

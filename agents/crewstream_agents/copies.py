@@ -42,6 +42,18 @@ MADE_ANEW: Final = (RWLock, type(Lock()), TaskOutputStorageHandler)
 PLAIN: Final = (str, int, float, bytes, datetime, Enum, UUID)
 
 
+UNCOPIED: Final = frozenset({str, int, float, bool, bytes, datetime, type(None)})
+SEVERAL: Final = frozenset({list, tuple, set})
+
+MODEL_PARTS: Final = (
+    "__dict__",
+    "__pydantic_fields_set__",
+    "__pydantic_extra__",
+    "__pydantic_private__",
+)
+"""All that an instance of pydantic's consists of, as its own `__deepcopy__` has it."""
+
+
 class UnknownPart(Exception):
     """Two copies of a crew differ in something that these rules do not know."""
 
@@ -65,7 +77,9 @@ class Mould:
 
     def cast(self) -> Crew:
         """A copy."""
-        return deepcopy(self.crew, {**self.shared, **{at: make() for at, make in self.own.items()}})
+        made = {**self.shared, **{at: make() for at, make in self.own.items()}}
+        cast: Crew = _cast(self.crew, made)
+        return cast
 
 
 _moulds: WeakKeyDictionary[Crew, Mould | None] = WeakKeyDictionary()
@@ -92,6 +106,28 @@ def mould(crew: Crew) -> Mould | None:
         logger.info("crew %s is copied by CrewAI itself: %s", crew.name, error)
         return None
     return made if again.paths == parts.paths else None
+
+
+def _cast(thing: Any, made: dict[int, object]) -> Any:
+    """A copy of a thing and all in it. `made`: what there is of it already, by pattern.
+
+    What `deepcopy` does, for the few kinds of things that a mould consists of.
+    """
+    kind: Any = type(thing)
+    if kind in UNCOPIED:
+        return thing
+    if id(thing) in made:
+        return made[id(thing)]
+    if kind is dict:
+        return {key: _cast(one, made) for key, one in thing.items()}
+    if kind in SEVERAL:
+        return kind([_cast(one, made) for one in thing])
+    if not isinstance(thing, BaseModel):
+        return thing
+    made[id(thing)] = new = kind.__new__(kind)
+    for name in MODEL_PARTS:
+        object.__setattr__(new, name, _cast(getattr(thing, name), made))
+    return new
 
 
 def _compared(one: Crew, other: Crew) -> Parts:
@@ -129,12 +165,12 @@ def _maker(part: Any) -> Callable[[], object] | None:
 
 
 def _compare_inside(one: Any, other: Any, path: str, parts: Parts) -> None:
-    if not isinstance(one, list | tuple | dict | set | BaseModel):
+    if type(one) not in {dict, *SEVERAL} and not isinstance(one, BaseModel):
         raise UnknownPart(f"{path} is a {type(one).__name__}")
     parts.paths.append(path)
     if isinstance(one, BaseModel):
         _compare_models(one, other, path, parts)
-    elif isinstance(one, set):
+    elif type(one) is set:
         if one or other:
             raise UnknownPart(f"{path} is a set with members")
     else:

@@ -23,7 +23,8 @@ from crewai.utilities.agent_utils import (
     process_llm_response,
 )
 from crewai_core.printer import PRINTER
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
+from rich.console import Console
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class LeanExecutor(AgentExecutor):
     agent: Any = Field(default=None, exclude=True)
     crew: Any = Field(default=None, exclude=True)
     task: Any = Field(default=None, exclude=True)
+
+    # A terminal is looked for whenever a console is made.
+    _console: Console = PrivateAttr(default_factory=cache(Console))
 
     @override
     def _create_initial_state(self) -> AgentExecutorState:

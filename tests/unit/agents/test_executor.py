@@ -103,6 +103,7 @@ async def test_cancelling_reaches_the_model_call() -> None:
     [
         "_create_initial_state",  # replaced, to spare one pydantic class a run
         "_flow_post_init",  # replaced, to bind no steps for the Flow engine
+        "_console",  # one for all
         "_openai_tools",  # the native tool schemas that _setup_native_tools left
         "_invoke_step_callback",
         "_append_message_to_state",
