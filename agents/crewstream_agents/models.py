@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -82,6 +82,32 @@ def assign(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> ModelChoic
         if not _declared(agent.llm, defaults):
             agent.llm = model
     return ModelChoice(endpoint.model, offline=False)
+
+
+def choice_of(environ: Mapping[str, str]) -> ModelChoice:
+    """What a run uses whose models are made as it goes. Raises ModelNotConfigured."""
+    endpoint = configured(environ)
+    return ModelChoice(endpoint.model if endpoint else OFFLINE, offline=endpoint is None)
+
+
+def substitute(environ: Mapping[str, str]) -> Callable[[str], BaseLLM | None]:
+    """The model for each one that code builds by its name; None: the one of that name.
+
+    Without `MODEL` that is the offline model for all. With it, only CrewAI's own default, which
+    nobody chose, gives way. Raises ModelNotConfigured.
+    """
+    endpoint = configured(environ)
+    if endpoint is None:
+        return lambda _: OfflineModel()
+    default = DEFAULT_LLM_MODEL.rpartition("/")[2]
+    return lambda name: _client(endpoint) if name.rpartition("/")[2] == default else None
+
+
+def missing_keys(model: str, environ: Mapping[str, str]) -> Sequence[str]:
+    """The variables of which one has to be set for a model; none when one is, or none is needed."""
+    provider, slash, _ = model.partition("/")
+    names = _KEYS.get(provider if slash else "openai", ())
+    return () if any(environ.get(name) for name in names) else names
 
 
 def configured(environ: Mapping[str, str]) -> Endpoint | None:

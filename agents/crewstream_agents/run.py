@@ -14,14 +14,22 @@ from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor
+from crewstream_agents import compat, executor, flows
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.failures import RunRefused, failure_of, false_success
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.models import choice_of, substitute
 from crewstream_agents.spec import CrewOutcome, Failure, Status
+from crewstream_agents.standin import standing_in
+from crewstream_agents.templates import (
+    FlowTemplate,
+    Template,
+    refuse_what_cannot_run_here,
+    settle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -128,20 +136,59 @@ class Run:
         if self._journal is not None:
             await asyncio.to_thread(self._journal.open)
         template = await templates.get(self.task.project_id, self.task.crew)
-        kind = self.task.task_type
-        crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
-        choice = assign(crew, self.task, environ)
-        self.model, self.recorder.offline = choice.model, choice.offline
-        executor.choose(crew.agents, environ)
-        inputs = _frame(crew, self.task)
-        self._crew = crew
         token = add_stream_sink(self.recorder.sink)
         journaled = self._journal.answering() if self._journal is not None else nullcontext()
         try:
-            with self.flag.watched(), journaled:
-                return await _start(crew, inputs)
+            with (
+                self.flag.watched(),
+                journaled,
+                compat.rules(templates.compat(self.task.project_id)),
+            ):
+                if isinstance(template, FlowTemplate):
+                    return await self._flow(template, assign, environ)
+                return await self._whole(template, assign, environ)
         finally:
             reset_stream_sinks(token)
+
+    async def _whole(
+        self, template: Template, assign: Assign, environ: Mapping[str, str]
+    ) -> CrewOutput:
+        kind = self.task.task_type
+        crew = template.narrowed(kind, self.task.agent) if kind else template.copy()
+        self._equip(crew, assign, environ)
+        inputs = _frame(crew, self.task, template.defaults)
+        self._crew = crew
+        with standing_in(substitute(environ)) if self.recorder.offline else nullcontext():
+            return await _start(crew, inputs)
+
+    async def _flow(
+        self, template: FlowTemplate, assign: Assign, environ: Mapping[str, str]
+    ) -> CrewOutput:
+        if self.task.task_type not in ("", self.task.crew):
+            raise RunRefused(
+                "task.unknown_type",
+                f"{self.task.crew!r} is a flow and runs whole: leave task_type out",
+            )
+        choice = choice_of(environ)
+        self.model, self.recorder.offline = choice.model, choice.offline
+
+        def prepare(crew: Crew) -> None:
+            try:
+                refuse_what_cannot_run_here(crew, f"crew {crew.name} of flow {self.task.crew}")
+                settle(crew)
+                self._equip(crew, assign, environ)
+            except Exception as error:  # noqa: BLE001 - a hook's errors count only as a stop
+                self.flag.stop(error)
+                self.flag.check()
+
+        with standing_in(substitute(environ)):
+            return await flows.kickoff(template.make, self.task, prepare)
+
+    def _equip(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> None:
+        """Give a crew its models, and the loop that its agents run in."""
+        choice = assign(crew, self.task, environ)
+        self.model, self.recorder.offline = choice.model, choice.offline
+        executor.choose(crew.agents, environ)
 
     def _overdue(self) -> CrewOutcome:
         message = f"The run did not end within its {self.task.deadline_s:g} s."
@@ -197,9 +244,9 @@ class Run:
         )
 
 
-def _frame(crew: Crew, task: CrewTask) -> dict[str, Any]:
+def _frame(crew: Crew, task: CrewTask, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a kickoff; what the crew's own before_kickoff leaves open is filled last."""
-    inputs: dict[str, Any] = placeholders(task.inputs)
+    inputs: dict[str, Any] = placeholders({**defaults, **task.inputs})
     expected = task.expected_output.strip()
     for earlier in crew.tasks[:-1]:
         # What a request expects is the crew's result, which its last task brings.

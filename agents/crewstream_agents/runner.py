@@ -8,6 +8,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -17,6 +18,7 @@ from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
 from crewstream_agents.measure import Recorder
+from crewstream_agents.quiet import CREWAI_MODEL_NAMES
 from crewstream_agents.run import Assign, Run
 from crewstream_agents.templates import Templates
 from crewstream_agents.wire import Account, Alive, Ended, Setup, Start, to_runner, to_worker
@@ -32,8 +34,8 @@ logger = logging.getLogger(__name__)
 SPARE_THREADS: Final = 8
 """Beside two a run: what CrewAI does in threads of its own accord."""
 
-CREWAI_MODEL_NAMES: Final = ("MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
-"""CrewAI would make a client of it for each agent that it builds, before `assign` has its say."""
+PROJECTS_SETTING: Final = "CREWSTREAM_PROJECTS"
+"""Where the projects.yaml is that names the added projects."""
 
 _threads_of_run: ContextVar[set[Future[Any]]] = ContextVar("crewstream_threads_of_run")
 
@@ -65,7 +67,10 @@ def serve(sock: socket.socket, *, assign: str, concurrency: int, heartbeat_s: fl
 async def _serve(sock: socket.socket, assign: Assign, concurrency: int, heartbeat_s: float) -> None:
     asyncio.get_running_loop().set_default_executor(Threads(2 * concurrency + SPARE_THREADS))
     reader, writer = await asyncio.open_unix_connection(sock=sock)
-    await Runner(reader, writer, Templates(registry.projects()), assign).serve(heartbeat_s)
+    added = os.environ.get(PROJECTS_SETTING)
+    projects = registry.projects(Path(added) if added else None)
+    templates = Templates(projects, dict(os.environ))
+    await Runner(reader, writer, templates, assign).serve(heartbeat_s)
     os._exit(0)  # asyncio would wait for threads that nobody waits for any more
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from crewstream_agents.zygote import PID, TAKEN_ENVIRONMENT
+from crewstream_agents.quiet import TAKEN_ENVIRONMENT
+from crewstream_agents.zygote import PID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -137,13 +137,22 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
     """The projects that this worker serves: installed here, and named in topics.yaml."""
     if settings.worker_runs == "echo":
         return [ProjectDescription(name, name, ()) for name in topics.projects]
-    found = [each for each in describe_projects() if each.project_id in topics.projects]
+    everything = describe_projects(settings.projects)
+    found = [each for each in everything if each.project_id in topics.projects]
     if not found:
         raise Misconfigured(
             f"no project of topics.yaml ({', '.join(topics.projects)}) is installed here: install"
-            " a distribution with an entry point in the group crewstream.projects"
+            " a distribution with an entry point in the group crewstream.projects, or add a folder"
+            " with `crewstream projects add`"
         )
     return found
+
+
+def _told_to_runners(settings: Settings) -> Mapping[str, str]:
+    return {
+        "CREWSTREAM_EXECUTOR": settings.executor,
+        "CREWSTREAM_PROJECTS": str(settings.projects),
+    }
 
 
 @asynccontextmanager
@@ -157,7 +166,7 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRu
 
     # Crews do not see how to reach our servers.
     theirs = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
-    environ = {**theirs, **config.passed_on(), "CREWSTREAM_EXECUTOR": settings.executor}
+    environ = {**theirs, **config.passed_on(), **_told_to_runners(settings)}
     pool = RunnerPool(
         settings.runners,
         settings.worker_concurrency,
@@ -194,6 +203,9 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                 crew=crew.crew,
                 description=crew.description,
                 agents=tuple(crew.agents),
+                kind=crew.kind,
+                process=crew.process,
+                inputs=tuple(crew.inputs),
                 tasks=tuple(
                     TaskDescribed(
                         task_type=task.task_type,
@@ -201,6 +213,8 @@ def _event(project: ProjectDescription) -> ProjectDescribed:
                         expected_output=task.expected_output,
                         agent=task.agent,
                         tools=tuple(task.tools),
+                        depends_on=tuple(task.depends_on),
+                        agents=tuple(task.agents),
                     )
                     for task in crew.tasks
                 ),
