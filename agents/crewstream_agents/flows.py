@@ -34,9 +34,9 @@ async def kickoff(
 ) -> CrewOutput:
     """Run a flow to its end. `prepare` is called with each crew that it starts, before it runs.
 
-    Raises RunRefused (`flow.waits`) for one that waits for a person.
+    Raises RunRefused: `crew.invalid`, it cannot be made; `flow.waits`, it waits for a person.
     """
-    flow = await asyncio.to_thread(make)
+    flow = await asyncio.to_thread(fresh, make)
     _name_state(flow, task)
     with _preparing(prepare):
         result = await flow.kickoff_async(inputs_of(task, payload=takes_payload(type(flow))))
@@ -47,6 +47,14 @@ async def kickoff(
             "get here: make the approval a task of the workflow (requires_approval)",
         )
     return output_of(flow, result)
+
+
+def fresh(make: Callable[[], Flow[Any]]) -> Flow[Any]:
+    """A flow of one's own. Raises RunRefused (`crew.invalid`)."""
+    try:
+        return make()
+    except Exception as error:
+        raise RunRefused("crew.invalid", f"the flow cannot be made: {error}") from error
 
 
 def takes_payload(flow: type[Flow[Any]]) -> bool:

@@ -14,8 +14,8 @@ _loaded: dict[tuple[str, ...], dict[str, ModuleType]] = {}
 
 
 @contextlib.contextmanager
-def importable(paths: Sequence[str]) -> Iterator[None]:
-    """Import from these folders first, and see no module of another project in their place.
+def importable(paths: Sequence[str], late: Sequence[str] = ()) -> Iterator[None]:
+    """Import from `paths` first, from `late` last, and from no other project in their place.
 
     Afterwards the folders stay at the end of the import path, for what is imported in functions; of
     two modules with one name such an import finds the one that was loaded last.
@@ -23,17 +23,17 @@ def importable(paths: Sequence[str]) -> Iterator[None]:
     if not paths:
         yield
         return
-    key = tuple(paths)
+    key = (*paths, *late)
     _step_aside(key)
     sys.modules.update(_loaded.get(key, {}))
     before = list(sys.path)
-    sys.path[:0] = paths
+    sys.path[:] = [*paths, *before, *late]
     invalidate_caches()
     try:
         yield
     finally:
-        sys.path[:] = [*before, *(path for path in paths if path not in before)]
-        _loaded[key] = {**_loaded.get(key, {}), **_from(paths)}
+        sys.path[:] = [*before, *(path for path in key if path not in before)]
+        _loaded[key] = {**_loaded.get(key, {}), **_from(key)}
 
 
 def _step_aside(key: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from crewstream_agents import compat, findings
 from crewstream_agents.conventions import Step, depends_on, one_line, placeholders, summary
 from crewstream_agents.describing import Inspection
 from crewstream_agents.failures import RunRefused
+from crewstream_agents.flows import fresh
 from crewstream_agents.isolation import isolate
 from crewstream_agents.models import ModelNotConfigured, substitute
 from crewstream_agents.project import Finding, Project
@@ -82,7 +83,7 @@ def describe(name: str, template: Template | FlowTemplate) -> CrewDescription:
 
 
 def _describe_flow(name: str, template: FlowTemplate) -> CrewDescription:
-    flow = template.make()
+    flow = fresh(template.make)
     about = one_line((type(flow).__doc__ or "").split("\n\n")[0]) if type(flow) is not Flow else ""
     fields = [each for each in _state_fields(flow) if each != "id"]
     whole = TaskDescription(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crewai import Crew
+from crewai import Flow as PublicFlow
 from crewai.agents.agent_builder.base_agent import BaseAgent
 from crewai.flow.runtime import Flow
 from crewai.project.crew_loader import load_crew
@@ -50,7 +51,12 @@ def load(project: Project, crew: str) -> Loaded | LoadedFlow:
     Its folder is the working directory meanwhile, as it is when CrewAI itself runs it.
     """
     target = crew_target(project, crew)
-    with fresh_memo(), importable(project.paths), compat.rules(project.compat), _inside(project):
+    with (
+        fresh_memo(),
+        importable(project.paths, project.late_paths),
+        compat.rules(project.compat),
+        _inside(project),
+    ):
         if target.file is not None:
             return _defined(target.file)
         return _made(getattr(import_module(target.module), target.name), target)
@@ -58,7 +64,7 @@ def load(project: Project, crew: str) -> Loaded | LoadedFlow:
 
 def _defined(file: Path) -> Loaded | LoadedFlow:
     if file.suffix in FLOW_FILES:
-        return LoadedFlow(lambda: Flow.from_declaration(path=file))
+        return LoadedFlow(lambda: PublicFlow.from_declaration(path=file))
     crew, defaults = load_crew(file)
     return Loaded(crew, load_json_crew_project(file).agent_names, defaults)
 

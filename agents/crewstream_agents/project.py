@@ -25,8 +25,9 @@ class Project:
 
     `external_tools` names the tools that have an effect outside, beside those that say so by an
     attribute `external = True`: such a call is never made again unknowingly. `folder` is where its
-    files lie, `paths` go in front of the import path while its code is loaded; both are empty for
-    an installed distribution. `compat`: it was written for an earlier CrewAI, see docs/projects.md.
+    files lie, `paths` go in front of the import path while its code is loaded, `late_paths` behind
+    it; all are empty for an installed distribution. `compat`: it was written for an earlier CrewAI,
+    see docs/projects.md.
     """
 
     project_id: str
@@ -35,6 +36,7 @@ class Project:
     external_tools: Sequence[str] | AbstractSet[str] = ()
     folder: str = ""
     paths: Sequence[str] = ()
+    late_paths: Sequence[str] = ()
     compat: bool = False
 
 

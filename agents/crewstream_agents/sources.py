@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,6 +98,7 @@ def _of_folder(
         folder=str(layout.folder),
         # What is imported by its own name, and what stands beside pyproject.toml.
         paths=list(dict.fromkeys([str(layout.root), str(layout.folder)])),
+        late_paths=_started_in(layout.root, found.values()),
     )
 
 
@@ -148,6 +149,15 @@ def _located(module: str) -> tuple[Path | None, Path]:
             f"install it into {sys.prefix}"
         )
     return None, Path(spec.origin)
+
+
+def _started_in(root: Path, targets: Iterable[str]) -> list[str]:
+    """The packages of crews: where `python main.py` is started in one, it imports what is beside.
+
+    Behind everything else, for such a folder may have a `types.py`.
+    """
+    tops = {target.partition(":")[0].partition(".")[0] for target in targets if ":" in target}
+    return [str(root / top) for top in sorted(tops) if (root / top).is_dir()]
 
 
 def _layout(folder: Path) -> _Layout:
