@@ -51,6 +51,9 @@ def remove(path: Path, project_id: str) -> bool:
 
 
 def _entry(path: Path, name: str, fields: Any) -> Project:
+    known = Project.__dataclass_fields__.keys()
+    if isinstance(fields, dict) and (unlike := fields.keys() - known):
+        raise InvalidProject(f"{path}: project {name!r}: {', '.join(sorted(unlike))} is unknown")
     try:
         return TypeAdapter(Project).validate_python({"project_id": name, **fields})
     except (TypeError, ValidationError) as error:

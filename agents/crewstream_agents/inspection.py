@@ -83,12 +83,10 @@ def describe(name: str, template: Template | FlowTemplate) -> CrewDescription:
 
 
 def _describe_flow(name: str, template: FlowTemplate) -> CrewDescription:
-    flow = fresh(template.make)
-    about = one_line((type(flow).__doc__ or "").split("\n\n")[0]) if type(flow) is not Flow else ""
-    fields = [each for each in _state_fields(flow) if each != "id"]
+    fields = [each for each in _state_fields(fresh(template.make)) if each != "id"]
     whole = TaskDescription(
         task_type=name,
-        description=about or f"Run the flow {name}",
+        description=template.about or f"Run the flow {name}",
         expected_output=f"state: {', '.join(fields)}" if fields else "",
         agent="",
     )

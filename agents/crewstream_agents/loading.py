@@ -18,6 +18,7 @@ from crewai.project.crew_loader import load_crew
 from crewai.project.json_loader import load_json_crew_project
 
 from crewstream_agents import compat
+from crewstream_agents.conventions import one_line, read_yaml
 from crewstream_agents.imports import importable
 from crewstream_agents.isolation import fresh_memo
 from crewstream_agents.project import InvalidProject, Project, Target, crew_target
@@ -40,9 +41,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFlow:
-    """What makes a flow, anew at each call."""
+    """What makes a flow, anew at each call; `about` is what it says of itself."""
 
     make: Callable[[], Flow[Any]]
+    about: str = ""
 
 
 def load(project: Project, crew: str) -> Loaded | LoadedFlow:
@@ -64,7 +66,8 @@ def load(project: Project, crew: str) -> Loaded | LoadedFlow:
 
 def _defined(file: Path) -> Loaded | LoadedFlow:
     if file.suffix in FLOW_FILES:
-        return LoadedFlow(lambda: PublicFlow.from_declaration(path=file))
+        about = (read_yaml(file) or {}).get("description", "")
+        return LoadedFlow(lambda: PublicFlow.from_declaration(path=file), one_line(about))
     crew, defaults = load_crew(file)
     return Loaded(crew, load_json_crew_project(file).agent_names, defaults)
 
@@ -72,7 +75,7 @@ def _defined(file: Path) -> Loaded | LoadedFlow:
 def _made(named: Any, target: Target) -> Loaded | LoadedFlow:
     """What a name stands for; a class or a function is called, without arguments."""
     if isinstance(named, type) and issubclass(named, Flow):
-        return LoadedFlow(named)
+        return LoadedFlow(named, one_line((named.__doc__ or "").split("\n\n")[0]))
     if isinstance(named, type):
         maker = named()
         crew = _crew_of(maker)

@@ -200,7 +200,8 @@ class Run:
         fault = false_success(output)
         if fault is not None:
             return self._failed(fault)
-        agent = result.tasks_output[-1].agent if result.tasks_output else ""
+        # A role from a block of yaml ends with its line break.
+        agent = result.tasks_output[-1].agent.strip() if result.tasks_output else ""
         return self._outcome(
             Status.SUCCEEDED, output=output, output_json=_structured(result), agent=agent
         )

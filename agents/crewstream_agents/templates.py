@@ -74,9 +74,10 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class FlowTemplate:
-    """What makes a flow: each run has one of its own."""
+    """What makes a flow: each run has one of its own. `about` is what it says of itself."""
 
     make: Callable[[], Flow[Any]]
+    about: str = ""
 
 
 @dataclass(slots=True)
@@ -147,7 +148,7 @@ def assemble(project: Project, crew: str, choose: Choose) -> Template | FlowTemp
             "crew.invalid", f"crew {target} cannot be built: {type(error).__name__}: {error}"
         ) from error
     if isinstance(loaded, LoadedFlow):
-        return FlowTemplate(loaded.make)
+        return FlowTemplate(loaded.make, loaded.about)
     _name_tasks(loaded.crew)
     return Template(loaded.crew, loaded.agents, loaded.defaults)
 

@@ -19,7 +19,7 @@ LAYOUT: Final = {
     "src/${package}/config/agents.yaml": "agents.yaml",
     "src/${package}/config/tasks.yaml": "tasks.yaml",
     "src/${package}/tools/__init__.py": "tools.py",
-    "src/${package}/tools/word_count.py": "word_count.py",
+    "src/${package}/tools/look_up.py": "look_up.py",
     "tests/test_crew.py": "test_crew.py",
 }
 """Path in the new project -> file in `files/`, to which `.tmpl` is added there."""
