@@ -26,10 +26,10 @@ def of_crew(name: str, crew: Crew, environ: Mapping[str, str]) -> Iterator[Findi
             yield Finding(
                 "change",
                 where,
-                f"output_file {task.output_file!r} is not written: the output is in the result",
+                f"output_file {task.output_file!r} is not written there: the output is in the result",
             )
         if task.human_input:
-            yield Finding("change", where, "human_input asks nobody at a terminal")
+            yield Finding("change", where, "human_input asks in the workflow, if it is not refused")
     yield from _of_tools(name, crew, environ)
 
 
@@ -74,9 +74,7 @@ def _of_settings(name: str, crew: Crew) -> Iterator[Finding]:
     if crew.verbose or any(agent.verbose for agent in agents):
         yield Finding("change", name, "verbose is off; the calls of a run are in ClickHouse")
     if crew.memory:
-        yield Finding(
-            "change", name, "memory is kept by CrewAI under the crew's name, for everyone"
-        )
+        yield Finding("change", name, "memory is its tenant's and project's alone, if not refused")
     if crew.stream:
         yield Finding("change", name, "stream is off: the result comes whole")
     if crew.output_log_file:

@@ -34,7 +34,7 @@ async def kickoff(
 ) -> CrewOutput:
     """Run a flow to its end. `prepare` is called with each crew that it starts, before it runs.
 
-    Raises RunRefused: `crew.invalid`, it cannot be made; `flow.waits`, it waits for a person.
+    Raises RunRefused: `crew.invalid`, it cannot be made; `crew.waits`, it waits for a person.
     """
     flow = await asyncio.to_thread(fresh, make)
     _name_state(flow, task)
@@ -42,7 +42,7 @@ async def kickoff(
         result = await flow.kickoff_async(inputs_of(task, payload=takes_payload(type(flow))))
     if isinstance(result, HumanFeedbackPending):
         raise RunRefused(
-            "flow.waits",
+            "crew.waits",
             f"step {result.context.method_name} waits for a person's feedback, which a flow cannot "
             "get here: make the approval a task of the workflow (requires_approval)",
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.brought import BROUGHT
 
 from crewstream_agents.conventions import Step, depends_on
 from crewstream_agents.project import InvalidProject
 from crewstream_agents.sources import detect, identifier
+from support.brought import BROUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,6 +2,7 @@
 
 from crewai.tools import BaseTool
 from crewai.tools.base_tool import EnvVar
+from pydantic import Field
 from typing_extensions import override
 
 
@@ -10,7 +11,9 @@ class Kettle(BaseTool):
 
     name: str = "kettle"
     description: str = "Boil water for a guest"
-    env_vars: list[EnvVar] = [EnvVar(name="KETTLE_KEY", description="Key of the kettle")]
+    env_vars: list[EnvVar] = Field(
+        default_factory=lambda: [EnvVar(name="KETTLE_KEY", description="Key of the kettle")]
+    )
 
     @override
     def _run(self, guest: str) -> str:
