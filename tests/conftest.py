@@ -22,6 +22,9 @@ os.environ.setdefault("CREWAI_DISABLE_TRACKING", "true")
 os.environ.setdefault("CREWAI_TRACING_ENABLED", "false")  # else each kickoff waits 5 s to ask
 os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 
+# The projects that the user of this machine has added are none of the tests'.
+os.environ["CREWSTREAM_PROJECTS"] = os.devnull
+
 # No deadline: how fast an example runs says more about the machine than about the code.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

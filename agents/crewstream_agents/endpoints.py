@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
@@ -125,3 +125,10 @@ def _timeout_s(environ: Mapping[str, str]) -> float:
     if not timeout_s > 0:
         raise ModelNotConfigured(f"MODEL_TIMEOUT_S={text!r} is not a number of seconds above zero.")
     return timeout_s
+
+
+def missing_keys(model: str, environ: Mapping[str, str]) -> Sequence[str]:
+    """The variables of which one has to be set for a model; none when one is, or none is needed."""
+    provider, slash, _ = model.partition("/")
+    names = _KEYS.get(provider if slash else "openai", ())
+    return () if any(environ.get(name) for name in names) else names

@@ -66,6 +66,14 @@ def missing(wanted: Iterable[str], given: Mapping[str, object]) -> dict[str, str
     return {name: NOT_GIVEN for name in wanted if name not in given}
 
 
+def upstream_data(upstream: Sequence[Upstream]) -> list[dict[str, object]]:
+    """What earlier tasks brought, as data: `task`, `status`, and `output` as text or JSON."""
+    return [
+        {"task": u.task_id, "status": u.status, "output": _parsed(u.output_json) or u.output}
+        for u in upstream
+    ]
+
+
 def _scalar(value: object) -> str | int | float | bool:
     if isinstance(value, str | int | float | bool):
         return value
@@ -83,11 +91,7 @@ def _inputs(inputs: Mapping[str, object]) -> str:
 def _upstream(upstream: Sequence[Upstream]) -> str:
     if not upstream:
         return ""
-    brought = [
-        {"task": u.task_id, "status": u.status, "output": _parsed(u.output_json) or u.output}
-        for u in upstream
-    ]
-    return f"## What earlier tasks brought\n{_framed(brought)}"
+    return f"## What earlier tasks brought\n{_framed(upstream_data(upstream))}"
 
 
 def _parsed(text: str | None) -> object:

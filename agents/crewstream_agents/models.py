@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ from crewstream_agents.endpoints import (
 )
 from crewstream_agents.measure import provider_of
 from crewstream_agents.offline.model import OFFLINE, OfflineModel
-from crewstream_agents.policy import ModelPolicy, Policy, current
+from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, current
 from crewstream_agents.routes import Seat, route_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,45 @@ def fallbacks(llm: BaseLLM) -> Sequence[BaseLLM]:
     return _behind.get(id(llm), ())
 
 
+def choice_of(environ: Mapping[str, str]) -> ModelChoice:
+    """What a run uses whose models are made as it goes. Raises ModelNotConfigured."""
+    default = configured(environ)
+    if default is None and not (current.get() or Policy()).models.routes:
+        return ModelChoice(OFFLINE, offline=True)
+    return ModelChoice(default.model if default else "", offline=False)
+
+
+def makes(task: CrewTask, environ: Mapping[str, str]) -> Callable[[str], BaseLLM | None]:
+    """The model for each one that a flow builds by its name; None: the one of that name.
+
+    As `assign` has it for agents: a route counts first, then the name, then `MODEL`; the offline
+    model where there is none of them. What it returns raises ModelNotConfigured.
+    """
+    policy, default = (current.get() or Policy()).models, configured(environ)
+    if default is None and not policy.routes:
+        return lambda name: OfflineModel(stands_for=name)
+    seats = _Seats(task, policy, environ, default)
+
+    def made(name: str) -> BaseLLM | None:
+        found = seats.model("agent", "", name)
+        return found if isinstance(found, BaseLLM) else None
+
+    return made
+
+
+def substitute(environ: Mapping[str, str]) -> Callable[[str], BaseLLM | None]:
+    """The model for each one that code builds by its name; None: the one of that name.
+
+    Without `MODEL` that is the offline model for all, which knows the name that it stands for. With
+    it, only CrewAI's own default, which nobody chose, gives way. Raises ModelNotConfigured.
+    """
+    endpoint = configured(environ)
+    if endpoint is None:
+        return lambda name: OfflineModel(stands_for=name)
+    default = DEFAULT_LLM_MODEL.rpartition("/")[2]
+    return lambda name: _client((endpoint,)) if name.rpartition("/")[2] == default else None
+
+
 class _Seats:
     """The models of one run."""
 
@@ -110,7 +149,8 @@ class _Seats:
             timeout_s = self._policy.timeout_s
             return self._client([resolved(m, self._environ, timeout_s) for m in route.models])
         if own:
-            return declared
+            stands_in = isinstance(declared, OfflineModel)
+            return self._client([self._named(own)]) if stands_in else declared
         if self._default is None:
             raise ModelNotConfigured(
                 f"no route of models.yaml fits {purpose} {role.strip()!r} of {'/'.join(place)}, and"
@@ -120,10 +160,16 @@ class _Seats:
 
     def _declared(self, llm: Any) -> str:
         """What a crew has chosen, as `provider/name`: CrewAI gives the others a default one."""
+        if isinstance(llm, OfflineModel):
+            llm = llm.stands_for
         name = llm if isinstance(llm, str) else str(getattr(llm, "model", "") or "")
         if name.rpartition("/")[2] in self._unnamed:
             return ""
         return name if isinstance(llm, str) else full_name(llm)
+
+    def _named(self, model: str) -> Endpoint:
+        """A model that a crew names and that nothing was made of yet: there was no key for it."""
+        return resolved(ModelSpec(model), self._environ, self._policy.timeout_s)
 
     def _client(self, chain: Sequence[Endpoint]) -> BaseLLM:
         try:

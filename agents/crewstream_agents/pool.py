@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from crewstream_agents.fleet import Fleet, Households
 from crewstream_agents.policy import Policy
-from crewstream_agents.registry import PROCESS, SCOPED
+from crewstream_agents.project import PROCESS, SCOPED
 from crewstream_agents.remote import Remote, RunnerDied
 from crewstream_agents.scopes import memory_place
 from crewstream_agents.selection import EXPLORE

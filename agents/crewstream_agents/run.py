@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import fmean
@@ -16,7 +16,18 @@ from crewai.hooks.dispatch import HookAborted
 from crewai.llm_overlay import llm_overlay
 from crewai.utilities.string_utils import sanitize_tool_name
 
-from crewstream_agents import executor, marks, outputs, parts, people, policy, routes, stores
+from crewstream_agents import (
+    compat,
+    executor,
+    flows,
+    marks,
+    outputs,
+    parts,
+    people,
+    policy,
+    routes,
+    stores,
+)
 from crewstream_agents.allowance import Allowance
 from crewstream_agents.belongings import own_counters
 from crewstream_agents.cancellation import StopFlag
@@ -31,11 +42,19 @@ from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.journal.unkept import Unkept
 from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder, total
+from crewstream_agents.models import choice_of, makes, substitute
 from crewstream_agents.policy import Policy
 from crewstream_agents.progress import Tracker
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spec import CrewOutcome, Failure, Operation, Status
+from crewstream_agents.standin import standing_in
+from crewstream_agents.templates import (
+    FlowTemplate,
+    Template,
+    refuse_what_cannot_run_here,
+    settle,
+)
 from crewstream_agents.workload import Workload
 
 if TYPE_CHECKING:
@@ -43,6 +62,7 @@ if TYPE_CHECKING:
 
     from crewai import Crew, CrewOutput
 
+    from crewstream_agents.project import Project
     from crewstream_agents.spec import Call, CrewTask
     from crewstream_agents.templates import Templates
 
@@ -170,45 +190,111 @@ class Run:
     async def _kickoff(
         self, templates: Templates, assign: Assign, environ: Mapping[str, str]
     ) -> CrewOutput:
-        journal = await self._open_journal(templates.external_tools(self.task.project_id))
+        project = self.task.project_id
+        journal = await self._open_journal(templates.external_tools(project))
         policy.current.set(self.policy)
         template = await templates.of(self.task)
-        workload = Workload(self.task, self.redises, self.flag)
-        project = templates.project(self.task.project_id)
-        self._casting = casting = Casting(self.task, project, workload, self.explore)
-        with self.flag.watched(), journal.answering(), marks.taken_by(self._judged):
-            if casting.asks:
-                crew = await asyncio.to_thread(casting.cast, template)
-            else:
-                crew = casting.cast(template)
-            self._delegations = casting.delegations(crew)
-            async with workload.held():
-                return await self._perform(crew, assign, environ)
+        self._folder.enter()
+        token = add_stream_sink(self.recorder.sink)
+        add_stream_sink(self.tracker.sink)
+        try:
+            with (
+                self.flag.watched(),
+                Allowance(self.task.limits, self.flag).watched(),
+                journal.answering(),
+                people.at(self._desk),
+                marks.taken_by(self._judged),
+                compat.rules(templates.compat(project)),
+            ):
+                if isinstance(template, FlowTemplate):
+                    return await self._flow(template, templates, assign, environ)
+                return await self._whole(template, templates.project(project), assign, environ)
+        finally:
+            reset_stream_sinks(token)
 
-    async def _perform(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> CrewOutput:
-        choice = assign(crew, self.task, environ)
-        self.model, self.recorder.offline = choice.model, choice.offline
-        own_counters(crew)
+    async def _whole(
+        self,
+        template: Template,
+        project: Project | None,
+        assign: Assign,
+        environ: Mapping[str, str],
+    ) -> CrewOutput:
+        workload = Workload(self.task, self.redises, self.flag)
+        self._casting = casting = Casting(self.task, project, workload, self.explore)
+        if casting.asks:
+            crew = await asyncio.to_thread(casting.cast, template)
+        else:
+            crew = casting.cast(template)
+        async with workload.held():
+            return await self._perform(crew, template.defaults, assign, environ)
+
+    async def _perform(
+        self, crew: Crew, defaults: Mapping[str, Any], assign: Assign, environ: Mapping[str, str]
+    ) -> CrewOutput:
+        self._equip(crew, assign, environ)
         if crew.memory:
             await asyncio.to_thread(stores.scope, crew, self.task, environ)
-        executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
-        inputs = _frame(crew, self.task)
+        inputs = _frame(crew, self.task, defaults)
         if self.task.part_of and (nothing := parts.passed_over(crew, inputs)) is not None:
             return nothing
         crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
-        self._folder.enter()
         self._crew = crew
+        self._delegations = self._casting.delegations(crew) if self._casting else None
         watched = self._delegations.watched() if self._delegations is not None else nullcontext()
-        token = add_stream_sink(self.recorder.sink)
-        add_stream_sink(self.tracker.sink)
-        roles, known = [agent.role for agent in crew.agents], self.policy.models.routes
+        offline = standing_in(substitute(environ)) if self.recorder.offline else nullcontext()
+        with watched, offline, self._overlaid([agent.role for agent in crew.agents]):
+            return await _start(crew, inputs)
+
+    async def _flow(
+        self,
+        template: FlowTemplate,
+        templates: Templates,
+        assign: Assign,
+        environ: Mapping[str, str],
+    ) -> CrewOutput:
+        if self.task.task_type not in ("", self.task.crew):
+            raise RunRefused(
+                "task.unknown_type",
+                f"{self.task.crew!r} is a flow and runs whole: leave task_type out",
+            )
+        choice = choice_of(environ)
+        self.model, self.recorder.offline = choice.model, choice.offline
+
+        def prepare(crew: Crew) -> None:
+            try:
+                self._prepare(crew, templates, assign, environ)
+            except Exception as error:  # noqa: BLE001 - a hook's errors count only as a stop
+                self.flag.stop(error)
+                self.flag.check()
+
+        with standing_in(makes(self.task, environ)), self._overlaid(()):
+            return await flows.kickoff(template.make, self.task, prepare)
+
+    def _prepare(
+        self, crew: Crew, templates: Templates, assign: Assign, environ: Mapping[str, str]
+    ) -> None:
+        """Have a crew that a flow starts run as one that runs alone."""
+        where = f"crew {crew.name} of flow {self.task.crew}"
+        refuse_what_cannot_run_here(crew, where)
+        templates.check(crew, self.task.project_id, where)
+        settle(crew)
+        self._equip(crew, assign, environ)
+        if crew.memory:
+            stores.scope(crew, self.task, environ)
+        crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
+
+    def _equip(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> None:
+        """Give a crew its models, and the loop that its agents run in."""
+        choice = assign(crew, self.task, environ)
+        self.model, self.recorder.offline = choice.model, choice.offline
+        own_counters(crew)
+        executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
+
+    def _overlaid(self, roles: Sequence[str]) -> AbstractContextManager[Any]:
+        """Models that are made by their names in here are those of the routes."""
+        known = self.policy.models.routes
         named = routes.overlay(known, self.task.project_id, self.task.task_type, roles)
-        allowance, desk = Allowance(self.task.limits, self.flag), people.at(self._desk)
-        try:
-            with watched, allowance.watched(), desk, llm_overlay(dict(named) or None):
-                return await _start(crew, inputs)
-        finally:
-            reset_stream_sinks(token)
+        return llm_overlay(dict(named) or None)
 
     def _judged(self, score: float) -> None:
         """The crew's own code says how good this is; what was said is kept with what was paid."""
@@ -224,7 +310,8 @@ class Run:
         fault = false_success(output)
         if fault is not None:
             return self._failed(fault)
-        agent = result.tasks_output[-1].agent if result.tasks_output else ""
+        # A role from a block of yaml ends with its line break.
+        agent = result.tasks_output[-1].agent.strip() if result.tasks_output else ""
         return self._outcome(
             Status.SUCCEEDED,
             output=output,
@@ -302,9 +389,9 @@ class Run:
         )
 
 
-def _frame(crew: Crew, task: CrewTask) -> dict[str, Any]:
+def _frame(crew: Crew, task: CrewTask, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a kickoff; what the crew's own before_kickoff leaves open is filled last."""
-    inputs: dict[str, Any] = placeholders(task.inputs)
+    inputs: dict[str, Any] = placeholders({**defaults, **task.inputs})
     expected = task.expected_output.strip()
     for earlier in crew.tasks[:-1]:
         # What a request expects is the crew's result, which its last task brings.

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from crewstream_agents import people, registry, stores
 from crewstream_agents.folder import Folder
+from crewstream_agents.forced import CREWAI_MODEL_NAMES
 from crewstream_agents.isolation import isolate, keep_below
 from crewstream_agents.journal import seam
 from crewstream_agents.journal.store import Redises
@@ -47,8 +48,8 @@ logger = logging.getLogger(__name__)
 SPARE_THREADS: Final = 8
 """Beside two a run: what CrewAI does in threads of its own accord."""
 
-CREWAI_MODEL_NAMES: Final = ("MODEL", "MODEL_NAME", "OPENAI_MODEL_NAME")
-"""CrewAI would make a client of it for each agent that it builds, before `assign` has its say."""
+PROJECTS_SETTING: Final = "CREWSTREAM_PROJECTS"
+"""Where the projects.yaml is that names the added projects."""
 
 
 class Threads(ThreadPoolExecutor):
@@ -93,7 +94,9 @@ async def _serve(
 ) -> None:
     asyncio.get_running_loop().set_default_executor(Threads(2 * concurrency + SPARE_THREADS))
     reader, writer = await asyncio.open_unix_connection(sock=sock)
-    templates = Templates(registry.projects(), alone=alone)
+    added = os.environ.get(PROJECTS_SETTING)
+    projects = registry.projects(Path(added) if added else None)
+    templates = Templates(projects, dict(os.environ), alone=alone)
     await Runner(reader, writer, templates, assign).serve(heartbeat_s)
     os._exit(0)  # asyncio would wait for threads that nobody waits for any more
 

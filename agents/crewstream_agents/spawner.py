@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from crewstream_agents.zygote import LENGTH, PID, TAKEN_ENVIRONMENT, Order
+from crewstream_agents.forced import TAKEN_ENVIRONMENT
+from crewstream_agents.zygote import LENGTH, PID, Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

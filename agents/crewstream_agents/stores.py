@@ -14,7 +14,7 @@ from urllib.parse import quote
 from crewai_core.lock_store import set_lock_backend
 
 from crewstream_agents.failures import RunRefused
-from crewstream_agents.registry import SCOPED
+from crewstream_agents.project import SCOPED
 from crewstream_agents.scopes import MEMORY_SETTING, memory_place
 
 if TYPE_CHECKING:
@@ -35,9 +35,13 @@ def check(crew: Crew, where: str, memory: str, *, alone: bool) -> None:
     process, now or later, so what it stores is seen by nobody else. Raises RunRefused
     (`crew.invalid`).
     """
-    fault = _memory_fault(crew, memory) or _knowledge_fault(crew, alone=alone)
-    if fault:
-        raise RunRefused("crew.invalid", f"{where}: {fault}")
+    if found := fault(crew, memory, alone=alone):
+        raise RunRefused("crew.invalid", f"{where}: {found}")
+
+
+def fault(crew: Crew, memory: str, *, alone: bool) -> str:
+    """Why `check` refuses a crew; empty when it does not."""
+    return _memory_fault(crew, memory) or _knowledge_fault(crew, alone=alone)
 
 
 def scope(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> None:

@@ -1,11 +1,10 @@
-"""The crews of this process: each built once, never run itself, copied for every run."""
+"""The crews and flows of this process: each built once, never run itself, anew for every run."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from crewai import Agent, Crew, Process
@@ -14,15 +13,19 @@ from crewstream_agents import folder, stores
 from crewstream_agents.belongings import own_tools
 from crewstream_agents.copies import copied
 from crewstream_agents.framing import EXPECTED, REQUEST
-from crewstream_agents.isolation import fresh_memo
+from crewstream_agents.loading import LoadedFlow, load
+from crewstream_agents.models import substitute
+from crewstream_agents.project import COPY
 from crewstream_agents.refusal import RunRefused
-from crewstream_agents.registry import COPY, InvalidProject, Project, crew_target
+from crewstream_agents.registry import InvalidProject, Project, crew_target
+from crewstream_agents.standin import Choose, standing_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from crewai import Task
     from crewai.agents.agent_builder.base_agent import BaseAgent
+    from crewai.flow.runtime import Flow
 
     from crewstream_agents.spec import CrewTask
 
@@ -31,10 +34,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A crew as its class builds it, and the name that each agent has in agents.yaml."""
+    """A crew as its project builds it, and the name that each agent has in agents.yaml.
+
+    `defaults` are the inputs that it has where a request gives none.
+    """
 
     crew: Crew
     agents: Sequence[str]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def copy(self) -> Crew:
         """A crew of one's own: a Crew object cannot run twice at once."""
@@ -73,17 +80,29 @@ class Template:
         return crew.agents[self.agents.index(name)]
 
 
+@dataclass(frozen=True, slots=True)
+class FlowTemplate:
+    """What makes a flow: each run has one of its own. `about` is what it says of itself."""
+
+    make: Callable[[], Flow[Any]]
+    about: str = ""
+
+
 @dataclass(slots=True)
 class Templates:
-    """Every crew that was asked for so far. `alone`: this process has one run only."""
+    """Every crew and flow that was asked for so far.
+
+    `environ` says which models there are; `alone`: this process has one run only.
+    """
 
     projects: Mapping[str, Project]
+    environ: Mapping[str, str] = field(default_factory=dict)
     alone: bool = False
-    _built: dict[tuple[str, str], Template] = field(default_factory=dict)
+    _built: dict[tuple[str, str], Template | FlowTemplate] = field(default_factory=dict)
     # One at a time: what fresh_memo empties is shared by all crews under construction.
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def of(self, task: CrewTask) -> Template:
+    async def of(self, task: CrewTask) -> Template | FlowTemplate:
         """The template of a run's crew: what is not to be shared is built anew, in a thread.
 
         Raises RunRefused (`task.unknown_crew`, `crew.invalid`).
@@ -94,8 +113,8 @@ class Templates:
         async with self._building:
             return await asyncio.to_thread(self._build, *key)
 
-    async def get(self, project_id: str, crew: str) -> Template:
-        """The template of a crew, built in a thread when it is asked for the first time.
+    async def get(self, project_id: str, crew: str) -> Template | FlowTemplate:
+        """The template of a crew or flow, built in a thread when it is first asked for.
 
         Raises RunRefused (`task.unknown_crew`, `crew.invalid`).
         """
@@ -104,6 +123,11 @@ class Templates:
             if key not in self._built:
                 self._built[key] = await asyncio.to_thread(self._build, *key)
             return self._built[key]
+
+    def compat(self, project_id: str) -> bool:
+        """Whether a project asks for the rules for crews of an earlier CrewAI."""
+        project = self.projects.get(project_id)
+        return project is not None and project.compat
 
     def external_tools(self, project_id: str) -> Collection[str]:
         """The tools that a project declares to have an effect outside."""
@@ -114,11 +138,15 @@ class Templates:
         """What a project says of itself, if it is installed here."""
         return self.projects.get(project_id)
 
-    def _build(self, project_id: str, crew: str) -> Template:
-        module, name = self._locate(project_id, crew)
-        template = build(module, name)
+    def check(self, crew: Crew, project_id: str, where: str) -> None:
+        """Raises RunRefused (`crew.invalid`): a crew of a project that must not run here."""
         memory = self.projects[project_id].memory
-        stores.check(template.crew, f"{module}:{name}", memory, alone=self.alone)
+        stores.check(crew, where, memory, alone=self.alone)
+
+    def _build(self, project_id: str, crew: str) -> Template | FlowTemplate:
+        template = build(self._known(project_id, crew), crew, self.environ)
+        if isinstance(template, Template):
+            self.check(template.crew, project_id, self.projects[project_id].crews[crew])
         return template
 
     def _isolation(self, project_id: str, crew: str) -> str:
@@ -128,7 +156,7 @@ class Templates:
         except InvalidProject as error:
             raise RunRefused("crew.invalid", str(error)) from error
 
-    def _locate(self, project_id: str, crew: str) -> tuple[str, str]:
+    def _known(self, project_id: str, crew: str) -> Project:
         project = self.projects.get(project_id)
         if project is None:
             known = ", ".join(self.projects) or "none"
@@ -136,26 +164,37 @@ class Templates:
                 "task.unknown_crew", f"no project {project_id!r} is installed here, but: {known}"
             )
         try:
-            return crew_target(project, crew)
+            crew_target(project, crew)
         except InvalidProject as error:
             raise RunRefused("task.unknown_crew", str(error)) from error
+        return project
 
 
-def build(module: str, name: str) -> Template:
-    """Build a crew from its @CrewBase class. Raises RunRefused (`crew.invalid`)."""
+def build(project: Project, crew: str, environ: Mapping[str, str]) -> Template | FlowTemplate:
+    """Build a crew, or find its flow. Raises RunRefused (`crew.invalid`), ModelNotConfigured."""
+    template = assemble(project, crew, substitute(environ))
+    if isinstance(template, Template):
+        refuse_what_cannot_run_here(template.crew, project.crews[crew])
+        settle(template.crew)
+        _make_room(template.crew)
+    return template
+
+
+def assemble(project: Project, crew: str, choose: Choose) -> Template | FlowTemplate:
+    """The same, as the project itself makes it; `choose` gives it its models. Raises RunRefused."""
+    target = project.crews[crew]
     try:
-        with fresh_memo():
-            maker: Any = getattr(import_module(module), name)()
-            crew: Crew = maker.crew()
-            agents = [_name_of(agent, maker) for agent in crew.agents]
+        with standing_in(choose):
+            loaded = load(project, crew)
     except Exception as error:
-        logger.exception("crew %s:%s cannot be built", module, name)
+        logger.exception("crew %s cannot be built", target)
         raise RunRefused(
-            "crew.invalid", f"crew {module}:{name} cannot be built: {type(error).__name__}: {error}"
+            "crew.invalid", f"crew {target} cannot be built: {type(error).__name__}: {error}"
         ) from error
-    _refuse_what_cannot_run_here(crew, f"{module}:{name}")
-    _settle(crew)
-    return Template(crew, agents)
+    if isinstance(loaded, LoadedFlow):
+        return FlowTemplate(loaded.make, loaded.about)
+    _name_tasks(loaded.crew)
+    return Template(loaded.crew, loaded.agents, loaded.defaults)
 
 
 def narrow(crew: Crew, task: Task) -> None:
@@ -165,13 +204,14 @@ def narrow(crew: Crew, task: Task) -> None:
         crew.agents = [task.agent]
 
 
-def _name_of(agent: BaseAgent, maker: Any) -> str:
-    """An agent's key in agents.yaml: the method that made it, memoised, returns it again."""
-    names = [n for n in getattr(maker, "agents_config", None) or () if hasattr(maker, n)]
-    return next((name for name in names if getattr(maker, name)() is agent), agent.role)
+def _name_tasks(crew: Crew) -> None:
+    """A task that nobody named is known by its place: a request has to name it somehow."""
+    for number, task in enumerate(crew.tasks, start=1):
+        task.name = task.name or f"task_{number}"
 
 
-def _refuse_what_cannot_run_here(crew: Crew, where: str) -> None:
+def refuse_what_cannot_run_here(crew: Crew, where: str) -> None:
+    """Raise RunRefused (`crew.invalid`) for a crew that a runner must not run."""
     for task in crew.tasks:
         try:
             folder.check(folder.filled(task.output_file or "-", {}))
@@ -179,8 +219,8 @@ def _refuse_what_cannot_run_here(crew: Crew, where: str) -> None:
             raise RunRefused("crew.invalid", f"{where}: output_file {error}") from error
 
 
-def _settle(crew: Crew) -> None:
-    """Take out what works against many runs in one process, and make room for a request's words."""
+def settle(crew: Crew) -> None:
+    """Take out of a crew what works against many runs in one process."""
     crew.verbose = False
     crew.stream = False
     # It leaves a timer thread behind for each failed run, and knows nothing of other runners.
@@ -191,6 +231,10 @@ def _settle(crew: Crew) -> None:
         if isinstance(agent, Agent):
             # Retries multiply with those of the client and of the workflow: only the last count.
             agent.max_retry_limit = 0
+
+
+def _make_room(crew: Crew) -> None:
+    """Where a request's words go."""
     for task in crew.tasks:
         task.description = f"{task.description}\n\n{{{REQUEST}}}"
         task.expected_output = f"{task.expected_output}{{{EXPECTED}}}"

@@ -25,22 +25,13 @@ from pathlib import Path
 from typing import Final
 
 from crewstream_agents.confinement import confine, hide
+from crewstream_agents.forced import FORCED_ENVIRONMENT, TAKEN_ENVIRONMENT
 
 PID: Final = struct.Struct(">I")
 """What goes back to the worker: a runner's process id, or 0 for "CrewAI is imported"."""
 
 LENGTH: Final = struct.Struct(">I")
 """Stands before an order, with the socket of the runner-to-be."""
-
-FORCED_ENVIRONMENT: Final = {
-    "CREWAI_DISABLE_TELEMETRY": "true",
-    "CREWAI_TRACING_ENABLED": "false",
-    "OTEL_SDK_DISABLED": "true",
-}
-"""CrewAI reads these while it is imported."""
-
-TAKEN_ENVIRONMENT: Final = ("REDIS_URL",)
-"""CrewAI would take any Redis for its locks, and fail with it."""
 
 _PR_SET_PDEATHSIG: Final = 1
 

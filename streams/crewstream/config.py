@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crewstream.contracts.added import data_home, usual_file
 from crewstream.contracts.connection import KafkaConnection
 from crewstream.errors import Misconfigured
 
@@ -26,12 +27,6 @@ HTTP_PORTS: dict[Process, int] = {
     "recorder": 8183,
     "projector": 8184,
 }
-
-
-def data_home() -> Path:
-    """The user's folder for data of programs, by the XDG rules."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "crewstream"
 
 
 def cache_home() -> Path:
@@ -88,6 +83,11 @@ class Settings(BaseSettings):
     )
     topics: Path | None = Field(
         default=None, description="The installation's own topics.yaml; empty: the one that ships."
+    )
+    projects: Path = Field(
+        default_factory=usual_file,
+        description="File of the projects that `crewstream projects add` added; empty: "
+        "projects.yaml in the user's data home.",
     )
 
     # Not REDIS_URL: CrewAI takes that one for its own storage.

@@ -20,6 +20,7 @@ from crewstream.errors import InvalidTopics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from crewstream.contracts.schemas import Schemas
 
@@ -44,6 +45,32 @@ def test_names_have_prefix_and_project(topics: Topics) -> None:
     assert topics.record_of("crewstream.coreldove.workflow.requests") == "WorkflowRequested"
     assert topics.record_of("crewstream.dead-letters") is None
     assert topics.partitions("crewstream.catalogue") == 1
+
+
+def test_added_projects_have_topics_as_well(tmp_path: Path) -> None:
+    added = tmp_path / "projects.yaml"
+    assert Topics.load(added=added).projects == Topics.load().projects
+
+    added.write_text("version: 1\nprojects: {tea: {title: Tea}, bizoholic: {}}\n")
+    topics = Topics.load(added=added)
+    assert topics.projects == ("bizoholic", "coreldove", "tea")
+    assert topics.full("{project}.tasks", "tea") == "crewstream.tea.tasks"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: [", "no YAML"),
+        ("- tea", "has to map"),
+        ("projects: [tea]", "has to map"),
+        ("projects: {Tea_Room: {}}", "'Tea_Room' is no id"),
+    ],
+)
+def test_a_broken_list_of_added_projects_is_named(text: str, fault: str, tmp_path: Path) -> None:
+    added = tmp_path / "projects.yaml"
+    added.write_text(text)
+    with pytest.raises(InvalidTopics, match=fault):
+        Topics.load(added=added)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from crewstream_agents.confinement import supported
 from crewstream_agents.environment import share_out
 from crewstream_agents.fleet import Households
 from crewstream_agents.pool import RunnerPool
-from crewstream_agents.registry import COPY, PROCESS
+from crewstream_agents.project import COPY, PROCESS
 from crewstream_agents.spawner import FOLDER_PREFIX
 from crewstream_agents.spec import CrewOutcome, CrewTask, RunLimits, Status
 from crewstream_agents.ticket import PoolLimits

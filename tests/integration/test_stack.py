@@ -34,6 +34,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 UP_WITHIN_S, DOWN_WITHIN_S, RESULT_WITHIN_S = 180.0, 60.0, 60.0
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quarterly_performance_analysis.json"
 TASKS = 2  # of that example
+BROUGHT = Path(__file__).parents[1] / "samples" / "brought"
+TAKEN_UP_WITHIN_S = 120.0  # the worker starts anew for a project that is added
+FLOW: dict[str, object] = {
+    "project_id": "tea-flow",
+    "inputs": {"leaf": "mint"},
+    "tasks": [{"task_id": "blend", "crew": "tea_flow"}],
+}
 ROWS = "SELECT count() FROM v_events WHERE workflow_id = {id:String} AND operation = 'task'"
 
 
@@ -93,8 +100,30 @@ class Machine:
             stderr=stderr,
             text=True,
             # Two runners would import nothing more, but fork and serve twice.
-            env={**os.environ, "CREWSTREAM_WORKER_RUNNERS": "1"},
+            env={**self.environment, "CREWSTREAM_WORKER_RUNNERS": "1"},
         )
+
+    @property
+    def projects(self) -> Path:
+        """Where what was added is listed."""
+        return self.folder.with_name("projects.yaml")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of a person who works with it; descriptions of projects are kept apart as well."""
+        ours = {**self.installation.settings, "CREWSTREAM_PROJECTS": str(self.projects)}
+        return {**os.environ, **ours}
+
+    def said(self, *words: str) -> str:
+        """What a verb writes."""
+        done = subprocess.run(
+            [sys.executable, "-m", "crewstream", *words],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return done.stdout
 
     def _wait(self, running: Up) -> None:
         assert running.process.stdout
@@ -107,7 +136,7 @@ class Machine:
 
     def client(self) -> Client:
         bootstrap, status_url = self.installation.kafka.bootstrap, self.installation.status_url
-        return Client(bootstrap, tenant="acme", status_url=status_url)
+        return Client(bootstrap, tenant="acme", status_url=status_url, projects=self.projects)
 
 
 def free_offset() -> int:
@@ -128,10 +157,12 @@ def machine(tmp_path: Path, cache_dir: Path) -> Machine:
     return Machine(tmp_path / "data", cache_dir)
 
 
-async def submitted(machine: Machine) -> WorkflowFinished:
+async def submitted(
+    machine: Machine, request: dict[str, object] | None = None, within_s: float = RESULT_WITHIN_S
+) -> WorkflowFinished:
     async with machine.client() as client:
-        handle = await client.submit(json.loads(EXAMPLE.read_text("utf-8")))
-        return await handle.result(RESULT_WITHIN_S)
+        handle = await client.submit(request or json.loads(EXAMPLE.read_text("utf-8")))
+        return await handle.result(within_s)
 
 
 async def known_status(machine: Machine, workflow_id: str) -> str:
@@ -189,6 +220,10 @@ async def test_it_works_stops_with_grace_and_comes_back_with_its_data(
     with machine.up() as up:
         assert await known_status(machine, finished.workflow_id) == "completed"
         assert await recorded_tasks(machine, finished.workflow_id) == TASKS
+
+        machine.said("projects", "add", str(BROUGHT / "flowing"))
+        brought = await submitted(machine, FLOW, within_s=TAKEN_UP_WITHIN_S)
+        assert json.loads(brought.tasks[0].output)["leaf"] == "mint"
 
         family = up.family
         up.process.kill()

@@ -33,11 +33,13 @@ class OfflineModel(BaseLLM):
     Arguments are taken from the task's data by name and type. The same conversation gets the same
     answer, and every answer says that no language model was used. Tokens are counted as one for
     every four characters. `latency_s` makes each call take that long, for benchmarks. `native`
-    chooses between function calling and CrewAI's text protocol (ReAct).
+    chooses between function calling and CrewAI's text protocol (ReAct). `stands_for` is the
+    name of the model in whose place it was made.
     """
 
     latency_s: float = 0.0
     native: bool = True
+    stands_for: str = ""
 
     def __init__(self, *, model: str = OFFLINE, **options: Any) -> None:
         super().__init__(model=model, **options)

@@ -8,12 +8,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from crewstream import config
 
 if TYPE_CHECKING:
     from crewstream.config import Process, Settings
+    from crewstream_agents.project import Project
     from crewstream_agents.spec import ProjectDescription
+
+_log = logging.getLogger(__name__)
 
 
 def run(process: Process, settings: Settings) -> int:
@@ -38,8 +46,27 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def describe_projects() -> Sequence[ProjectDescription]:
-    """What workers of this installation can run."""
+def describe_projects(added: Path | None = None) -> Sequence[ProjectDescription]:
+    """What workers of this installation can run; `added`: its projects.yaml.
+
+    An added project that cannot be described has no crews, and the log says why: it must not take
+    the others along. Raises InvalidProject for an installed one.
+    """
     from crewstream_agents import registry  # noqa: PLC0415  (the command line starts without it)
 
-    return [registry.describe(project) for project in registry.projects().values()]
+    return [_described(project) for project in registry.projects(added).values()]
+
+
+def _described(project: Project) -> ProjectDescription:
+    from crewstream_agents import describing  # noqa: PLC0415  (the same)
+    from crewstream_agents.project import InvalidProject  # noqa: PLC0415
+    from crewstream_agents.spec import ProjectDescription  # noqa: PLC0415
+
+    environ = {**os.environ, **config.passed_on()}
+    try:
+        return describing.describe(project, config.cache_home() / "projects", environ)
+    except InvalidProject as error:
+        if not project.folder:
+            raise
+        _log.error("project %s has no crews: %s", project.project_id, error)
+        return ProjectDescription(project.project_id, project.title, ())

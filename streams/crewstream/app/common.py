@@ -29,7 +29,12 @@ _log = logging.getLogger(__name__)
 
 def topics_of(settings: Settings) -> Topics:
     """The topics of this installation."""
-    return Topics.load(settings.topics, prefix=settings.prefix, replicas=settings.replicas)
+    return Topics.load(
+        settings.topics,
+        prefix=settings.prefix,
+        replicas=settings.replicas,
+        added=settings.projects,
+    )
 
 
 @dataclass(frozen=True, slots=True)

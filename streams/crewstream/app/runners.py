@@ -21,7 +21,7 @@ from crewstream_agents.fleet import Households
 from crewstream_agents.machine import Machine
 from crewstream_agents.policy import Policy
 from crewstream_agents.pool import RunnerPool
-from crewstream_agents.registry import PROCESS, SCOPED, Project
+from crewstream_agents.project import PROCESS, SCOPED, Project
 from crewstream_agents.scopes import MEMORY_SETTING
 from crewstream_agents.sizing import Bounds
 from crewstream_agents.spec import JournalPlace, ModelPrice, Progress
@@ -69,7 +69,7 @@ async def started(
 ) -> AsyncIterator[Started]:
     """Runners, until the end of the context. `secrets` are variables that no crew ever sees."""
     hide()
-    machine, projects = Machine(), registry.projects()
+    machine, projects = Machine(), registry.projects(settings.projects)
     least, most = settings.runners(machine.cores)
     memory = str(settings.memory_dir or settings.data_dir / "memory")
     environments = share_out(
@@ -85,6 +85,7 @@ async def started(
         {
             **environments.common,
             "CREWSTREAM_EXECUTOR": settings.executor,
+            "CREWSTREAM_PROJECTS": str(settings.projects),
             MEMORY_SETTING: memory,
         },
         limits=PoolLimits(

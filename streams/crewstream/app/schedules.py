@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewstream.client import Client
@@ -34,8 +35,10 @@ class Change:
     event: ScheduleDefined | None = None
 
 
-def in_folders(topics: Topics, tenant: str, of: Collection[str]) -> Mapping[str, ScheduleDefined]:
-    """The enabled schedules of the projects `of` that are installed here, by id.
+def in_folders(
+    topics: Topics, tenant: str, of: Collection[str], added: Path | None = None
+) -> Mapping[str, ScheduleDefined]:
+    """The enabled schedules of the projects `of` that are installed or `added` here, by id.
 
     Raises Misconfigured for a file that cannot be used.
     """
@@ -44,7 +47,7 @@ def in_folders(topics: Topics, tenant: str, of: Collection[str]) -> Mapping[str,
     try:
         enabled = {
             f"{name}.{each.name}": (name, each)
-            for name, project in registry.projects().items()
+            for name, project in registry.projects(added).items()
             if name in of
             for each in registry.schedules(project)
             if each.enabled

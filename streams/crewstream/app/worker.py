@@ -160,11 +160,13 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
     """The projects that this worker serves: installed here, and named in topics.yaml."""
     if settings.worker_runs == "echo":
         return [ProjectDescription(name, name, ()) for name in topics.projects]
-    found = [each for each in describe_projects() if each.project_id in topics.projects]
+    everything = describe_projects(settings.projects)
+    found = [each for each in everything if each.project_id in topics.projects]
     if not found:
         raise Misconfigured(
             f"no project of topics.yaml ({', '.join(topics.projects)}) is installed here: install"
-            " a distribution with an entry point in the group crewstream.projects"
+            " a distribution with an entry point in the group crewstream.projects, or add a folder"
+            " with `crewstream projects add`"
         )
     return found
 

@@ -115,7 +115,12 @@ async def _kafka(settings: Settings) -> Seen:
     from crewstream.adapters import kafka  # noqa: PLC0415
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    topics = Topics.load(settings.topics, prefix=settings.prefix, replicas=settings.replicas)
+    topics = Topics.load(
+        settings.topics,
+        prefix=settings.prefix,
+        replicas=settings.replicas,
+        added=settings.projects,
+    )
     plan = await kafka.plan(topics, settings.kafka)
     if plan.in_sync:
         return f"{len(topics.all())} topics, in sync", ""
@@ -157,7 +162,8 @@ async def _registry(settings: Settings) -> Seen:
         return "none: the committed lock is enough", ""
     async with Registry(settings.registry_url) as registry:
         missing = await registry.missing(
-            Schemas.load(), Topics.load(settings.topics, prefix=settings.prefix)
+            Schemas.load(),
+            Topics.load(settings.topics, prefix=settings.prefix, added=settings.projects),
         )
     if missing:
         return f"{len(missing)} schemas missing", "`crewstream schemas register`"

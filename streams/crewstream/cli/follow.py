@@ -159,7 +159,7 @@ def _show(told: dict[str, Any], *, as_json: bool) -> None:
 def _full(settings: Settings, topic: str) -> str:
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    topics = Topics.load(settings.topics, prefix=settings.prefix)
+    topics = Topics.load(settings.topics, prefix=settings.prefix, added=settings.projects)
     prefix = f"{settings.prefix}."
     try:
         return topics.topic(prefix + topic.removeprefix(prefix)).name

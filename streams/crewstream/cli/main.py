@@ -18,6 +18,7 @@ from crewstream.cli import (
     drill,
     follow,
     operate,
+    projects,
     rebuild,
     recorder,
     report,
@@ -48,6 +49,7 @@ for group in (
     app.add_typer(group.app)
 app.add_typer(schedules.app, name="schedule", rich_help_panel="Workflows")
 app.add_typer(recorder.app, name="recorder", rich_help_panel="Operate")
+app.add_typer(projects.app, name="projects", rich_help_panel="Projects")
 app.add_typer(dlq.app, name="dlq", rich_help_panel="Operate")
 app.add_typer(rebuild.app, name="rebuild", rich_help_panel="Operate")
 app.add_typer(budget.app, name="budget", rich_help_panel="Operate")

@@ -133,7 +133,7 @@ async def _apply(
 ) -> Sequence[Change]:
     from crewstream.app import schedules  # noqa: PLC0415
 
-    wanted = schedules.in_folders(topics, settings.tenant, of)
+    wanted = schedules.in_folders(topics, settings.tenant, of, settings.projects)
     async with shell.client(settings) as client:
         found = list(schedules.changes(wanted, await client.schedules(), of))
         for change in () if dry_run else found:
@@ -152,4 +152,4 @@ def _row(state: ScheduleState) -> Sequence[object]:
 def _topics(settings: Settings) -> Topics:
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    return Topics.load(settings.topics, prefix=settings.prefix)
+    return Topics.load(settings.topics, prefix=settings.prefix, added=settings.projects)

@@ -85,7 +85,7 @@ async def _register(settings: Settings, *, import_ids: bool) -> list[str]:
     from crewstream.contracts.schemas import Schemas  # noqa: PLC0415
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    topics = Topics.load(settings.topics, prefix=settings.prefix)
+    topics = Topics.load(settings.topics, prefix=settings.prefix, added=settings.projects)
     async with Registry(settings.registry_url) as registry:
         return await registry.register(Schemas.load(), topics, import_ids=import_ids)
 

@@ -53,6 +53,7 @@ def client(settings: Settings) -> Client:
         status_url=settings.status_url,
         connection=settings.kafka,
         topics=settings.topics,
+        projects=settings.projects,
     )
 
 

@@ -48,7 +48,8 @@ def up(
 
     settings = shell.begin(data_dir=data_dir)
     with claimed(settings.data_dir):
-        installation, view = _installation(settings, settings.data_dir, Ports.shifted(port_offset))
+        ports = Ports.shifted(port_offset)
+        installation, view = _installation(settings, settings.data_dir, ports, settings.projects)
         raise typer.Exit(
             asyncio.run(_until_told(_up(installation, view, servers=servers), view, told=0))
         )
@@ -70,17 +71,22 @@ def demo(
 
     settings = shell.begin()
     with _folder(keep) as folder, claimed(folder):
-        installation, view = _installation(settings, folder, Ports.free())
+        # Only what ships: a project of the user's is none of the demo's business.
+        projects = folder / "projects.yaml"
+        installation, view = _installation(settings, folder, Ports.free(), projects)
         work = _demo(installation, view, settings)
         code = asyncio.run(_until_told(work, view, told=INTERRUPTED))
     raise typer.Exit(code)
 
 
 async def _up(installation: Installation, view: Services, *, servers: bool) -> int:
+    from crewstream.embedded.reload import follow_projects  # noqa: PLC0415
+
     services = installation.servers() if servers else installation.services()
     async with _running(services, view) as supervisor:
         _show(installation, servers=servers)
-        await supervisor.wait()
+        following = () if servers else (follow_projects(installation, supervisor, view.say),)
+        await asyncio.gather(supervisor.wait(), *following)
     return 0
 
 
@@ -92,7 +98,9 @@ async def _demo(installation: Installation, view: Services, settings: Settings) 
     return 0
 
 
-def _installation(settings: Settings, folder: Path, ports: Ports) -> tuple[Installation, Services]:
+def _installation(
+    settings: Settings, folder: Path, ports: Ports, projects: Path
+) -> tuple[Installation, Services]:
     from rich.console import Console  # noqa: PLC0415
 
     from crewstream.cli.progress import Services  # noqa: PLC0415
@@ -106,6 +114,7 @@ def _installation(settings: Settings, folder: Path, ports: Ports) -> tuple[Insta
         prefix=settings.prefix,
         ports=ports,
         topics=settings.topics,
+        projects=projects,
         on_jar=view.jars,
     )
     return installation, view
@@ -191,6 +200,7 @@ def _show(installation: Installation, *, servers: bool) -> None:
         print("  crewstream restore --from FOLDER", flush=True)
         return
     print(f"  crewstream submit {shlex.quote(example('marketing_campaign'))} --wait")
+    print("  crewstream projects add FOLDER")
     print("  crewstream query projects", flush=True)
 
 

@@ -53,20 +53,26 @@ def render(
 
     from crewstream.contracts.topic_plan import strimzi  # noqa: PLC0415
 
-    resources = strimzi(_topics(shell.begin(replicas=replicas)), cluster)
+    resources = strimzi(load(shell.begin(replicas=replicas)), cluster)
     print(yaml.safe_dump_all(resources, sort_keys=False), end="")
 
 
-def _topics(settings: Settings) -> Topics:
+def load(settings: Settings) -> Topics:
+    """The topics of these settings."""
     from crewstream.contracts.topics import Topics  # noqa: PLC0415
 
-    return Topics.load(settings.topics, prefix=settings.prefix, replicas=settings.replicas)
+    return Topics.load(
+        settings.topics,
+        prefix=settings.prefix,
+        replicas=settings.replicas,
+        added=settings.projects,
+    )
 
 
 async def _plan(settings: Settings) -> Plan:
     from crewstream.adapters import kafka  # noqa: PLC0415
 
-    return await kafka.plan(_topics(settings), settings.kafka)
+    return await kafka.plan(load(settings), settings.kafka)
 
 
 async def _apply(settings: Settings) -> Plan:

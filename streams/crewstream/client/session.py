@@ -18,6 +18,7 @@ from crewstream.client.handle import Handle
 from crewstream.client.results import Results, decoded
 from crewstream.client.status import Status, StatusService
 from crewstream.contracts import envelope
+from crewstream.contracts.added import usual_file
 from crewstream.contracts.codec import Codec
 from crewstream.contracts.connection import KafkaConnection
 from crewstream.contracts.events import (
@@ -49,8 +50,9 @@ class Client:
 
     `prefix` is the installation's, `tenant` stands in for a request's missing one. `connection`
     has the credentials of a secured cluster and then stands for `bootstrap`. `status_url` is the
-    projector's, `topics` the installation's own topics.yaml when it has one. Entering raises
-    Unreachable when Kafka does not answer.
+    projector's, `topics` the installation's own topics.yaml when it has one, `projects` its
+    projects.yaml, by default that of this user. Entering raises Unreachable when Kafka does not
+    answer.
     """
 
     def __init__(
@@ -62,11 +64,12 @@ class Client:
         status_url: str = "http://127.0.0.1:8184",
         connection: KafkaConnection | None = None,
         topics: Path | None = None,
+        projects: Path | None = None,
     ) -> None:
         self._connection = connection or KafkaConnection(bootstrap)
         self._tenant = tenant
         self._status = StatusService(status_url)
-        self._topics = Topics.load(topics, prefix=prefix)
+        self._topics = Topics.load(topics, prefix=prefix, added=projects or usual_file())
         self._codec = Codec(Schemas.load())
         self._followed: dict[str, Results] = {}
         self._producer: AIOKafkaProducer | None = None

@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
+from crewstream.contracts.added import added_projects
 from crewstream.contracts.partitioning import partition_for
 from crewstream.contracts.shipped import shipped
 from crewstream.contracts.topic_rules import faults
@@ -105,14 +106,17 @@ class Topics:
         path: Path | None = None,
         prefix: str = "crewstream",
         replicas: int | None = None,
+        added: Path | None = None,
     ) -> Topics:
         """Read topics.yaml, the shipped one unless told otherwise.
 
         `replicas` overrides every topic's, and lowers min.insync.replicas where it would not be
-        reachable. Raises InvalidTopics, which names every fault.
+        reachable. `added` is the projects.yaml whose projects have topics too. Raises
+        InvalidTopics, which names every fault.
         """
         path = path or shipped() / "topics.yaml"
-        return cls.parse(path.read_text("utf-8"), prefix, replicas, source=str(path))
+        more = added_projects(added) if added is not None else ()
+        return cls.parse(path.read_text("utf-8"), prefix, replicas, source=str(path), more=more)
 
     @classmethod
     def parse(
@@ -121,10 +125,13 @@ class Topics:
         prefix: str = "crewstream",
         replicas: int | None = None,
         source: str = "topics.yaml",
+        more: Sequence[str] = (),
     ) -> Topics:
-        """The same from a text; `source` is what it is called in messages."""
+        """The same from a text; `source` is what it is called in messages, `more` are projects."""
         try:
             file = TopicsFile.model_validate(yaml.safe_load(text))
+            projects = tuple(dict.fromkeys([*file.projects, *more]))
+            file = file.model_copy(update={"projects": projects})
         except (yaml.YAMLError, ValidationError) as error:
             raise InvalidTopics(f"{source}: {_reason(error)}") from error
         topics = [topic for each in file.topics for topic in _expand(each, file, prefix, replicas)]

@@ -199,6 +199,7 @@ class Scratch:
             "CREWSTREAM_CLICKHOUSE_DSN": clickhouse if name == "recorder" else self.clickhouse_url,
             "CREWSTREAM_CLICKHOUSE_PORT": str(self._ports["clickhouse"]),
             "CREWSTREAM_TOPICS": str(self.topics_file),
+            "CREWSTREAM_PROJECTS": str(self.folder / "projects.yaml"),  # none of the user's
             "CREWSTREAM_REPLICAS": str(len(self.brokers)),
             "CREWSTREAM_SESSION_TIMEOUT_S": str(SESSION_S),
             # A folder for each, as on a machine of its own.

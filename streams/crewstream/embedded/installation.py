@@ -66,8 +66,8 @@ class Installation:
             ...
 
     `cache_dir` holds what is made once a machine; `on_jar` is called with (done, total) while Kafka
-    is fetched into it. `topics` is a topics.yaml of your own. `settings` are further CREWSTREAM_*
-    values for our processes.
+    is fetched into it. `topics` is a topics.yaml of your own, `projects` the projects.yaml of what
+    was added. `settings` are further CREWSTREAM_* values for our processes.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Installation:
         prefix: str = "crewstream",
         ports: Ports | None = None,
         topics: Path | None = None,
+        projects: Path | None = None,
         settings: Mapping[str, str] | None = None,
         on_jar: Progress | None = None,
     ) -> None:
@@ -88,7 +89,9 @@ class Installation:
         self.valkey = EmbeddedValkey(self.data_dir / "valkey", port=self.ports.redis)
         self.kafka.log_file, self.valkey.log_file = self.log_of("kafka"), self.log_of("valkey")
         self._prefix, self._settings, self._on_jar = prefix, dict(settings or {}), on_jar
-        self._topics = topics
+        self._topics, self.projects = topics, projects
+        if projects is not None:
+            self._settings["CREWSTREAM_PROJECTS"] = str(projects)
 
     @property
     def clickhouse_url(self) -> str:
@@ -160,16 +163,17 @@ class Installation:
         if not self.kafka.is_ready():
             return False
         try:
-            asyncio.run(self._apply_topics())
+            asyncio.run(self.apply_topics())
         except Transient:
             return False
         except Invalid as error:
             raise StartFailed(f"the topics cannot be made: {error}") from error
         return True
 
-    async def _apply_topics(self) -> None:
+    async def apply_topics(self) -> None:
+        """Make the topics that are missing. Raises Unreachable, InvalidTopics."""
         connection = KafkaConnection(self.kafka.bootstrap)
-        topics = Topics.load(self._topics, prefix=self._prefix, replicas=1)
+        topics = Topics.load(self._topics, prefix=self._prefix, replicas=1, added=self.projects)
         await kafka.apply(await kafka.plan(topics, connection), connection)
 
     def _process(self, name: str, after: tuple[str, ...]) -> Service:

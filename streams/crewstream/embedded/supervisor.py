@@ -105,6 +105,13 @@ class Supervisor:
         """Return never; raise what broke the supervision itself."""
         await asyncio.gather(*self._keepers)
 
+    async def restart(self, name: str) -> None:
+        """Have a service stop within its grace time; its keeper starts it anew."""
+        service, process = self.services[name], self.processes.get(name)
+        if process is not None:
+            self._tell(service, Phase.STOPPING)
+            await _end(process, service.stop_grace_s)
+
     async def kill(self) -> None:
         """End what runs at once, for those who want nothing of it any more."""
         await self._let_go()

@@ -14,6 +14,7 @@ from crewsample import PROJECT
 from crewsample.model import Choice, ScriptedModel
 from crewsample.model import assign as scripted
 
+from crewstream_agents import models
 from crewstream_agents.executor import EXECUTOR_SETTING
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
@@ -22,6 +23,7 @@ from crewstream_agents.registry import Project
 from crewstream_agents.run import Run
 from crewstream_agents.spec import Account, CrewOutcome, CrewTask, ModelPrice, Operation, Status
 from crewstream_agents.templates import Templates
+from support.brought import project
 from support.crews import Drafts, RealRuns, reviewed
 from support.journal_bench import Bench, new_task
 
@@ -158,3 +160,17 @@ async def test_a_project_can_declare_its_external_tools(bench: Bench) -> None:
     await execute(bench, task, replace(PROJECT, external_tools={"price_lookup"}))
 
     assert sum(field.startswith("s:") for field in bench.fields(task.journal)) == 1
+
+
+async def test_a_flow_that_is_taken_up_again_pays_for_nothing_twice(bench: Bench) -> None:
+    brought = project("flowing")
+    task = replace(quotes(), project_id="tea-flow", crew="tea_flow", inputs={"leaf": "mint"})
+    templates = Templates({"tea-flow": brought})
+    first = await Run(task, bench.redises).execute(templates, models.assign, {})
+    second = await Run(task, bench.redises).execute(templates, models.assign, {})
+
+    assert (first.status, second.output_json) == (Status.SUCCEEDED, first.output_json)
+    assert second.usage == first.usage
+    chats = [call for call in second.calls if call.operation is Operation.CHAT]
+    assert [call.replayed for call in chats if not call.name] == []
+    assert sum(call.replayed for call in second.calls) == first.usage.llm_calls == 2

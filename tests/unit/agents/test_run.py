@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from crewstream_agents.project import Project
+
 # CrewAI reads its own deprecated fields, and warns of callbacks that are methods.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -284,22 +286,24 @@ async def test_a_template_is_built_once_and_never_run(monkeypatch: pytest.Monkey
     built: list[str] = []
     build = templates_module.build
 
-    def counting(module: str, name: str) -> templates_module.Template:
-        built.append(name)
-        return build(module, name)
+    def counting(project: Project, crew: str, environ: Mapping[str, str]) -> Any:
+        built.append(crew)
+        return build(project, crew, environ)
 
     monkeypatch.setattr(templates_module, "build", counting)
     shared = Templates({"sample": PROJECT})
     outcomes = await asyncio.gather(*(Run(QUOTE).execute(shared, assign, {}) for _ in range(5)))
 
     assert {outcome.output for outcome in outcomes} == {"A-17=120"}
-    assert built == ["QuotesCrew"]
-    assert (await shared.get("sample", "quotes")).crew.agents[0].role == "Clerk for {shop}"
+    assert built == ["quotes"]
+    template = await shared.get("sample", "quotes")
+    assert isinstance(template, templates_module.Template)
+    assert template.crew.agents[0].role == "Clerk for {shop}"
 
 
 def test_a_crew_that_cannot_be_built_says_why() -> None:
     with pytest.raises(RunRefused, match=r"crewsample\.crew:Nope cannot be built: AttributeError"):
-        templates_module.build("crewsample.crew", "Nope")
+        templates_module.build(replace(PROJECT, crews={"c": "crewsample.crew:Nope"}), "c", {})
 
 
 @pytest.mark.parametrize("fault", ["memory", "output_file"])

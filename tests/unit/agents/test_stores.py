@@ -21,7 +21,7 @@ from typing_extensions import override
 from crewstream_agents import stores
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.isolation import RAG_FOLDER, keep_below
-from crewstream_agents.registry import REFUSED, SCOPED
+from crewstream_agents.project import REFUSED, SCOPED
 from crewstream_agents.run import Run
 from crewstream_agents.scopes import MEMORY_SETTING, memory_place
 from crewstream_agents.spec import CrewTask, Status

@@ -11,7 +11,7 @@ from crewstream.app.worker import SECRETS
 from crewstream.config import Settings
 from crewstream.contracts.limits import Limits
 from crewstream_agents.environment import EVERYTHING, share_out
-from crewstream_agents.registry import SCOPED, Project
+from crewstream_agents.project import SCOPED, Project
 
 COPIED = Project("copied", "Copied", {"c": "m:C", "d": "m:D"})
 APART = Project("apart", "Apart", {"c": "m:C"}, isolation="process", memory=SCOPED)

@@ -90,7 +90,7 @@ def test_a_folders_schedule_that_cannot_be_taken_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
 ) -> None:
     made = project(tmp_path, monkeypatch, odd=text)
-    monkeypatch.setattr(registry, "projects", lambda: {"coreldove": made})
+    monkeypatch.setattr(registry, "projects", lambda _: {"coreldove": made})
     with pytest.raises(Misconfigured, match=told) as caught:
         in_folders(TOPICS, "acme", ["coreldove"])
     assert "odd" in str(caught.value)
@@ -101,7 +101,7 @@ def test_only_what_differs_is_done_and_what_has_no_file_is_removed(
 ) -> None:
     off = GOOD + "enabled: false\n"
     made = project(tmp_path, monkeypatch, new=GOOD, same=GOOD, other=GOOD, off=off)
-    monkeypatch.setattr(registry, "projects", lambda: {"coreldove": made})
+    monkeypatch.setattr(registry, "projects", lambda _: {"coreldove": made})
     of = ["coreldove"]
     wanted = in_folders(TOPICS, "acme", of)
     rows = {name: schedule.define(None, event) for name, event in wanted.items()}

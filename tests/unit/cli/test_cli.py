@@ -43,6 +43,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         "STATUS_URL": f"http://{NOWHERE}",
         "REDIS_URL": f"redis://{NOWHERE}/0",
         "CLICKHOUSE_DSN": f"http://{NOWHERE}",
+        "PROJECTS": str(tmp_path / "projects.yaml"),
     }.items():
         monkeypatch.setenv(f"CREWSTREAM_{name}", value)
 

@@ -1,0 +1,1 @@
+"""A crew in the layout of `crewai create crew --classic`."""

@@ -1,0 +1,1 @@
+"""A flow in the layout of `crewai create flow`."""
