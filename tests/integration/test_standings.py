@@ -24,7 +24,7 @@ from crewstream.app.standings import publish, publish_always
 from crewstream.cli.main import app
 from crewstream.config import Settings
 from crewstream.contracts.codec import Codec
-from crewstream.contracts.events import Measured, MeasuredStatus, Operation
+from crewstream.contracts.events import Measured, MeasuredStatus, Operation, WorkflowState
 from crewstream.contracts.schemas import Schemas
 from crewstream.errors import Unreachable
 from crewstream.processors.recorder import Recorder, Topics
@@ -74,7 +74,7 @@ def events() -> Iterator[Measured]:
         status = OK if number % 2 else ERROR
         yield task(number, "bob", status=status, error_type="crew.failed", duration_ms=3000.0)
         paid = event(100 + number, Operation.CHAT, task_type="quote", cost_usd=Decimal("0.02"))
-        yield paid.changed({"assignment_id": f"w{number}/t/1"})
+        yield paid.changed({"assignment_id": f"w{number}/t/1", "workflow_id": f"w{number}"})
     # Three that say nothing of Bob: cancelled, out of money, before it was known who does it.
     yield task(21, "bob", status=MeasuredStatus.CANCELLED)
     yield task(22, "bob", status=ERROR, error_type="budget.exceeded")
@@ -88,17 +88,37 @@ def events() -> Iterator[Measured]:
 
 
 def qualities() -> Iterator[Measured]:
-    """Four offers: one judged, one that a guardrail refused, a failed tool, one sent back."""
+    """Five offers: judged, refused by a guardrail, a failed tool, sent back, and turned down."""
     for number, told in enumerate(
         (
             {"quality": "0.4", "guardrail_failures": "3"},
             {"guardrail_failures": "1"},
             {"tool_failures": "1"},
             {"sent_back": "1"},
+            {},
         ),
         31,
     ):
         yield task(number, "carol", task_type="offer", attributes=told)
+
+
+def turned_down() -> WorkflowState:
+    """A person would not have the last offer sent."""
+    why = {"error_type": "approval.rejected", "message": "not like this"}
+    send = {"task_id": "send", "status": "failed", "depends_on": ["t"], "failure": why}
+    offer = {"task_id": "t", "status": "succeeded"}
+    known = {"project_id": "shop", "crew": "desk", "task_type": ""}
+    return WorkflowState.model_validate(
+        {
+            "workflow_id": "w35",
+            "tenant_id": "acme",
+            "project_id": "shop",
+            "version": 5,
+            "status": "failed",
+            **dict.fromkeys(("requested_at", "accepted_at", "updated_at"), NOW),
+            "tasks": [{**known, **offer}, {**known, **send}],
+        }
+    )
 
 
 def whole_crews() -> Iterator[Measured]:
@@ -129,7 +149,8 @@ async def analytics(dsn: str) -> AsyncIterator[Analytics]:
         recorder = Recorder(found, CODEC, SCHEMAS, Topics("metrics", "state", "dead"))
         values = [CODEC.encode(each) for each in [*events(), *events()]]
         batch = [Inbound("metrics", 0, n, b"", value, (), 0) for n, value in enumerate(values)]
-        assert not await recorder.record([batch])
+        state = Inbound("state", 0, 0, b"", CODEC.encode(turned_down()), (), 0)
+        assert not await recorder.record([batch, [state]])
         yield found
 
 
@@ -159,7 +180,7 @@ async def test_a_record_has_what_an_agent_is_to_be_held_to(analytics: Analytics)
     #                           runs, succeeded, first tries, of them succeeded, quality, ms, USD
     assert record("quote", "alice") == (9, 9, 8, 8, 1.0, 1000.0, 0.0)
     assert record("quote", "bob") == (8, 4, 8, 4, 1.0, 3000.0, 0.02)
-    assert record("offer", "carol") == (4, 4, 4, 4, 0.475, 1000.0, 0.0)
+    assert record("offer", "carol") == (5, 5, 5, 5, 0.48, 1000.0, 0.0)
     assert record("sum_up", "alice") == (2, 2, 2, 1, 0.75, 150.0, 0.01)
     assert record("", "bob") == (2, 1, 2, 1, 1.0, 5.0, 0.0)
 

@@ -5,11 +5,20 @@
 WITH
     ('budget.exceeded', 'journal.failed', 'llm.auth', 'llm.rate_limited', 'llm.unavailable',
      'model.not_configured', 'run.fenced', 'runner.died') AS blameless,
+    turned_down AS
+    (
+        -- Results that a person stopped at the gate of the task that was to go on from them.
+        SELECT workflow_id, arrayJoin(arrayFlatten(arrayMap(
+            task -> if(task.failure.error_type = 'approval.rejected', task.depends_on, []), tasks))) AS task_id
+        FROM transitions
+        WHERE has(tasks.failure.error_type, 'approval.rejected')
+          AND updated_at >= now() - toIntervalDay({days:UInt32})
+    ),
     attempts AS
     (
         -- Attempts at one kind of task, with the cost of their calls: two operations in one pass.
         SELECT
-            project_id, crew, task_type, attempt,
+            project_id, crew, task_type, attempt, workflow_id, task_id,
             -- Not the map itself: a group would carry it through the whole aggregation.
             anyIf(attributes['agent_name'], operation = 'task') AS name,
             anyIf(if(attributes['quality'] != '', toFloat64OrZero(attributes['quality']),
@@ -24,13 +33,14 @@ WITH
         WHERE operation IN ('task', 'chat') AND task_type != ''
           AND occurred_at >= now() - toIntervalDay({days:UInt32})
           AND ({project:String} = '' OR project_id = {project:String})
-        GROUP BY project_id, crew, task_type, attempt, assignment_id
+        GROUP BY project_id, crew, task_type, attempt, workflow_id, task_id, assignment_id
     ),
     of_tasks AS
     (
         SELECT
             project_id, crew, task_type, name,
-            ended_as = 'ok' AS ok, attempt = 1 AS first, ok AND first AS at_once, quality,
+            ended_as = 'ok' AS ok, attempt = 1 AS first, ok AND first AS at_once,
+            quality / if((workflow_id, task_id) IN turned_down, 2, 1) AS quality,
             took_ms, toFloat64(paid) AS usd
         FROM attempts
         -- Not what somebody else has ended.
