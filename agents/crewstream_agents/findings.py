@@ -26,7 +26,7 @@ def of_crew(name: str, crew: Crew, environ: Mapping[str, str]) -> Iterator[Findi
             yield Finding(
                 "change",
                 where,
-                f"output_file {task.output_file!r} is not written there: the output is in the result",
+                f"output_file {task.output_file!r} is not written: see the result",
             )
         if task.human_input:
             yield Finding("change", where, "human_input asks in the workflow, if it is not refused")

@@ -1,4 +1,4 @@
-"""Settings, frozen, handed down as plain values. The only reader of the environment."""
+"""Settings, frozen, handed down as plain values. The only reader of CREWSTREAM_*."""
 
 from __future__ import annotations
 
@@ -226,6 +226,17 @@ def passed_on() -> dict[str, str]:
         for name, value in dotenv_values(DOTENV).items()
         if value is not None and not name.upper().startswith(PREFIX) and name not in os.environ
     }
+
+
+def for_crews() -> dict[str, str]:
+    """The environment that code of projects is given: it does not see how to reach our servers."""
+    secret = {
+        _variable([name])
+        for name, field in Settings.model_fields.items()
+        if field.annotation is SecretStr
+    }
+    theirs = {name: value for name, value in os.environ.items() if name.upper() not in secret}
+    return {**theirs, **passed_on()}
 
 
 def table() -> str:

@@ -9,12 +9,12 @@ import asyncio
 import gc
 import importlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewstream import config
+from crewstream.errors import Misconfigured
 
 if TYPE_CHECKING:
     from crewstream.config import Process, Settings
@@ -50,11 +50,14 @@ def describe_projects(added: Path | None = None) -> Sequence[ProjectDescription]
     """What workers of this installation can run; `added`: its projects.yaml.
 
     An added project that cannot be described has no crews, and the log says why: it must not take
-    the others along. Raises InvalidProject for an installed one.
+    the others along. Raises Misconfigured for an installed one, and for a list that is broken.
     """
     from crewstream_agents import registry  # noqa: PLC0415  (the command line starts without it)
 
-    return [_described(project) for project in registry.projects(added).values()]
+    try:
+        return [_described(project) for project in registry.projects(added).values()]
+    except registry.InvalidProject as error:
+        raise Misconfigured(str(error)) from error
 
 
 def _described(project: Project) -> ProjectDescription:
@@ -62,9 +65,8 @@ def _described(project: Project) -> ProjectDescription:
     from crewstream_agents.project import InvalidProject  # noqa: PLC0415
     from crewstream_agents.spec import ProjectDescription  # noqa: PLC0415
 
-    environ = {**os.environ, **config.passed_on()}
     try:
-        return describing.describe(project, config.cache_home() / "projects", environ)
+        return describing.describe(project, config.cache_home() / "projects", config.for_crews())
     except InvalidProject as error:
         if not project.folder:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,8 +41,7 @@ def check(source: Source) -> Checked:
     """Find a project and make its crews. Raises Misconfigured when there is nothing to make."""
     try:
         project = _found(source)
-        environ = {**os.environ, **config.passed_on()}
-        return Checked(project, describing.inspect(project, environ))
+        return Checked(project, describing.inspect(project, config.for_crews()))
     except InvalidProject as error:
         raise Misconfigured(str(error)) from error
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from pydantic import SecretStr
-
 from crewstream import config, topology
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
@@ -37,12 +35,6 @@ from crewstream.runtime.health import Health
 from crewstream.runtime.serve import serve
 from crewstream.runtime.worker_app import WorkerApplication, worker_app
 from crewstream_agents.spec import JournalPlace, ModelPrice, ProjectDescription
-
-SECRETS = frozenset(
-    f"{config.PREFIX}{name}".upper()
-    for name, setting in Settings.model_fields.items()
-    if setting.annotation is SecretStr
-)
 
 
 class WallClock:
@@ -164,9 +156,7 @@ async def _crew_runs(settings: Settings, limits: Limits) -> AsyncIterator[CrewRu
         return
     from crewstream_agents.pool import RunnerPool  # noqa: PLC0415  (not for an echo)
 
-    # Crews do not see how to reach our servers.
-    theirs = {name: value for name, value in os.environ.items() if name.upper() not in SECRETS}
-    environ = {**theirs, **config.passed_on(), **_told_to_runners(settings)}
+    environ = {**config.for_crews(), **_told_to_runners(settings)}
     pool = RunnerPool(
         settings.runners,
         settings.worker_concurrency,
