@@ -115,7 +115,12 @@ def _of_tools(name: str, crew: Crew, environ: Mapping[str, str]) -> Iterator[Fin
     for tool in tools.values():
         for variable in getattr(tool, "env_vars", None) or ():
             if variable.required and not environ.get(variable.name):
-                yield Finding("needs", f"{name}, tool {tool.name}", f"{variable.name} is not set")
+                yield Finding(
+                    "needs",
+                    f"{name}, tool {tool.name}",
+                    f"{variable.name} does not reach it: set it, and add the project with"
+                    f" --env {variable.name}",
+                )
 
 
 def _of_steps(path: Path) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Settings, frozen, handed down as plain values. The only reader of the environment."""
+"""Settings, frozen, handed down as plain values. The only reader of CREWSTREAM_*."""
 
 from __future__ import annotations
 
@@ -252,6 +252,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def shown_to_crews(self) -> list[str]:
+        """Variables that all crews may read beside those of programs and models."""
+        return listed(self.runner_env)
+
+    @property
     def kafka(self) -> KafkaConnection:
         """How to reach Kafka."""
         return KafkaConnection(
@@ -286,6 +291,11 @@ def load(**overrides: Any) -> Settings:
         raise Misconfigured("settings that cannot be used: " + "; ".join(faults)) from None
 
 
+def listed(text: str) -> list[str]:
+    """What commas part."""
+    return [part for one in text.split(",") if (part := one.strip())]
+
+
 def unknown() -> list[str]:
     """A sentence for each CREWSTREAM_* name, in the environment or .env, that is no setting."""
     known = [name.upper() for name in Settings.model_fields]
@@ -307,6 +317,17 @@ def passed_on() -> dict[str, str]:
         for name, value in dotenv_values(DOTENV).items()
         if value is not None and not name.upper().startswith(PREFIX) and name not in os.environ
     }
+
+
+def for_crews() -> dict[str, str]:
+    """The environment that code of projects is given: it does not see how to reach our servers."""
+    secret = {
+        _variable([name])
+        for name, field in Settings.model_fields.items()
+        if field.annotation is SecretStr
+    }
+    theirs = {name: value for name, value in os.environ.items() if name.upper() not in secret}
+    return {**theirs, **passed_on()}
 
 
 def table() -> str:

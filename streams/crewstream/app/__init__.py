@@ -9,12 +9,12 @@ import asyncio
 import gc
 import importlib
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crewstream import config
+from crewstream.errors import Misconfigured
 
 if TYPE_CHECKING:
     from crewstream.config import Process, Settings
@@ -46,24 +46,40 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def describe_projects(added: Path | None = None) -> Sequence[ProjectDescription]:
+def describe_projects(
+    added: Path | None = None, for_all: Sequence[str] = ()
+) -> Sequence[ProjectDescription]:
     """What workers of this installation can run; `added`: its projects.yaml.
 
+    `for_all` are variables that all crews may read.
+
     An added project that cannot be described has no crews, and the log says why: it must not take
-    the others along. Raises InvalidProject for an installed one.
+    the others along. Raises Misconfigured for an installed one, and for a list that is broken.
     """
     from crewstream_agents import registry  # noqa: PLC0415  (the command line starts without it)
 
-    return [_described(project) for project in registry.projects(added).values()]
+    try:
+        return [_described(project, for_all) for project in registry.projects(added).values()]
+    except registry.InvalidProject as error:
+        raise Misconfigured(str(error)) from error
 
 
-def _described(project: Project) -> ProjectDescription:
+def environment_of(project: Project, for_all: Sequence[str] = ()) -> Mapping[str, str]:
+    """What code of a project may read of the environment, as its runners have it."""
+    from crewstream_agents.environment import share_out  # noqa: PLC0415  (the same)
+
+    name = project.project_id
+    shared = share_out(config.for_crews(), {name: project.environment}, for_all)
+    return {**shared.common, **shared.own.get(name, {})}
+
+
+def _described(project: Project, for_all: Sequence[str]) -> ProjectDescription:
     from crewstream_agents import describing  # noqa: PLC0415  (the same)
     from crewstream_agents.project import InvalidProject  # noqa: PLC0415
     from crewstream_agents.spec import ProjectDescription  # noqa: PLC0415
 
-    environ = {**os.environ, **config.passed_on()}
     try:
+        environ = environment_of(project, for_all)
         return describing.describe(project, config.cache_home() / "projects", environ)
     except InvalidProject as error:
         if not project.folder:

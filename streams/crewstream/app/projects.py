@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crewstream import config
+from crewstream.app import environment_of
 from crewstream.config import Settings
 from crewstream.contracts.topics import Topics
 from crewstream.errors import Misconfigured
@@ -20,7 +20,7 @@ class Source:
     """What a person named: a folder, a file or a module, and how to take it.
 
     `crews` are targets by name, instead of those that would be found; an empty `project_id` or
-    `title` is made of the project's own name.
+    `title` is made of the project's own name. `environment` are variables that its crews may read.
     """
 
     what: str
@@ -28,6 +28,7 @@ class Source:
     project_id: str = ""
     title: str = ""
     compat: bool = False
+    environment: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Checked:
     inspection: Inspection
 
 
-def check(source: Source) -> Checked:
+def check(source: Source, settings: Settings) -> Checked:
     """Find a project and make its crews. Raises Misconfigured when there is nothing to make."""
     try:
         project = _found(source)
-        environ = {**os.environ, **config.passed_on()}
+        environ = environment_of(project, settings.shown_to_crews)
         return Checked(project, describing.inspect(project, environ))
     except InvalidProject as error:
         raise Misconfigured(str(error)) from error
@@ -53,7 +54,7 @@ def add(source: Source, settings: Settings) -> Checked:
 
     Raises Misconfigured, also for an id that an installed project has.
     """
-    checked = check(source)
+    checked = check(source, settings)
     project = checked.project
     try:
         if project.project_id in registry.projects():
@@ -101,4 +102,4 @@ def _found(source: Source) -> Project:
     project = sources.detect(
         source.what, crews=source.crews, project_id=source.project_id, title=source.title
     )
-    return replace(project, compat=source.compat)
+    return replace(project, compat=source.compat, environment=tuple(source.environment))

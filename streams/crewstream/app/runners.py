@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -64,18 +63,16 @@ async def started(
     limits: Limits,
     policy: Policy,
     progress: Callable[[Sequence[Progress]], object],
-    *,
-    secrets: Collection[str],
 ) -> AsyncIterator[Started]:
-    """Runners, until the end of the context. `secrets` are variables that no crew ever sees."""
+    """Runners, until the end of the context."""
     hide()
     machine, projects = Machine(), registry.projects(settings.projects)
     least, most = settings.runners(machine.cores)
     memory = str(settings.memory_dir or settings.data_dir / "memory")
     environments = share_out(
-        _environment(secrets),
+        config.for_crews(),
         {name: project.environment for name, project in projects.items()},
-        _listed(settings.runner_env),
+        settings.shown_to_crews,
     )
     for problem in problems(policy.models, environments.common):
         _log.warning("runs that need this model will fail: %s", problem)
@@ -126,12 +123,6 @@ def apart(projects: Mapping[str, Project], limits: Limits) -> Collection[str]:
     }
 
 
-def _environment(secrets: Collection[str]) -> Mapping[str, str]:
-    """All that a crew may be given some of: never how to reach our own servers."""
-    ours = {name: value for name, value in os.environ.items() if name.upper() not in secrets}
-    return {**ours, **config.passed_on()}
-
-
 def _households(
     settings: Settings,
     projects: Mapping[str, Project],
@@ -139,8 +130,6 @@ def _households(
     memory: str,
 ) -> Households:
     scoped = any(project.memory == SCOPED for project in projects.values())
-    return Households(own, tuple(_listed(settings.runner_writable)), (memory,) if scoped else ())
-
-
-def _listed(text: str) -> Sequence[str]:
-    return [part for one in text.split(",") if (part := one.strip())]
+    return Households(
+        own, tuple(config.listed(settings.runner_writable)), (memory,) if scoped else ()
+    )

@@ -11,9 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydantic import SecretStr
-
-from crewstream import config, topology
+from crewstream import topology
 from crewstream.adapters.progress import RedisProgress
 from crewstream.adapters.prometheus import Metrics
 from crewstream.adapters.redis import RedisOutcomes, connect
@@ -45,12 +43,6 @@ from crewstream.runtime.serve import serve
 from crewstream.runtime.worker_app import WorkerApplication, worker_app
 from crewstream_agents.policy import Policy
 from crewstream_agents.spec import ProjectDescription
-
-SECRETS = frozenset(
-    f"{config.PREFIX}{name}".upper()
-    for name, setting in Settings.model_fields.items()
-    if setting.annotation is SecretStr
-)
 
 _log = logging.getLogger(__name__)
 
@@ -160,7 +152,7 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
     """The projects that this worker serves: installed here, and named in topics.yaml."""
     if settings.worker_runs == "echo":
         return [ProjectDescription(name, name, ()) for name in topics.projects]
-    everything = describe_projects(settings.projects)
+    everything = describe_projects(settings.projects, settings.shown_to_crews)
     found = [each for each in everything if each.project_id in topics.projects]
     if not found:
         raise Misconfigured(
@@ -193,7 +185,7 @@ async def _crew_runs(
         return
     from crewstream.app import runners  # noqa: PLC0415  (not for an echo)
 
-    async with runners.started(settings, limits, policy, progress.tell, secrets=SECRETS) as pool:
+    async with runners.started(settings, limits, policy, progress.tell) as pool:
         slots = pool.bounds.least * pool.bounds.concurrency
         yield _Crews(pool.runs, slots, pool.at_once, pool.watched)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +43,15 @@ Compat = Annotated[
     bool, typer.Option("--compat", help="Take what was written for an earlier CrewAI as it meant.")
 ]
 
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME",
+        help="A variable that its crews may read, such as a tool's key; may be repeated.",
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def projects(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -65,6 +74,7 @@ def check(
     id_: Id = "",
     title: Title = "",
     compat: Compat = False,
+    env: Env = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a project's crews and say what would be otherwise here; changes nothing.
@@ -73,8 +83,9 @@ def check(
     """
     from crewstream.app import projects as bring  # noqa: PLC0415
 
-    shell.begin()
-    checked = bring.check(_source(what, crew, id_, title, compat=compat))
+    settings = shell.begin()
+    source = replace(_source(what, crew, id_, title), compat=compat, environment=env or ())
+    checked = bring.check(source, settings)
     _show(checked, as_json=as_json)
     raise typer.Exit(1 if checked.inspection.problems else 0)
 
@@ -87,6 +98,7 @@ def add(
     id_: Id = "",
     title: Title = "",
     compat: Compat = False,
+    env: Env = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a project, put it on this installation's list, and make its topics.
@@ -97,7 +109,8 @@ def add(
     from crewstream.app import projects as bring  # noqa: PLC0415
 
     settings = shell.begin()
-    checked = bring.add(_source(what, crew, id_, title, compat=compat), settings)
+    source = replace(_source(what, crew, id_, title), compat=compat, environment=env or ())
+    checked = bring.add(source, settings)
     added = bool(checked.inspection.crews)
     topics = _make_topics(settings, checked) if added else ""
     _show(checked, as_json=as_json, added=added, topics=topics)
@@ -146,7 +159,8 @@ def new(
 def _list(*, as_json: bool) -> None:
     from crewstream.app import describe_projects  # noqa: PLC0415
 
-    found = describe_projects(shell.begin().projects)
+    settings = shell.begin()
+    found = describe_projects(settings.projects, settings.shown_to_crews)
     if as_json:
         shell.write_json([asdict(project) for project in found])
         return
@@ -159,13 +173,13 @@ def _list(*, as_json: bool) -> None:
     shell.write_table(("project", "crew", "kind", "task", "agent", "tools"), rows)
 
 
-def _source(what: str, crew: Sequence[str] | None, id_: str, title: str, *, compat: bool) -> Source:
+def _source(what: str, crew: Sequence[str] | None, id_: str, title: str) -> Source:
     from crewstream.app.projects import Source  # noqa: PLC0415
 
     pairs = [each.partition("=") for each in crew or ()]
     if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
         raise typer.BadParameter(f"--crew {wrong[0]}: write it as NAME=module:name")
-    return Source(what, {name: target for name, _, target in pairs}, id_, title, compat)
+    return Source(what, {name: target for name, _, target in pairs}, id_, title)
 
 
 def _make_topics(settings: Settings, checked: Checked) -> str:

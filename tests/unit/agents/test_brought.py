@@ -162,7 +162,7 @@ def test_what_would_be_otherwise_is_told() -> None:
 
     for told in (
         "needs: TEA_ROOM_KEY",
-        "needs: KETTLE_KEY is not set",
+        "needs: KETTLE_KEY does not reach it: set it, and add the project with --env KETTLE_KEY",
         "change: max_rpm",
         "change: verbose",
         "change: output_file 'cup.md'",
@@ -176,7 +176,9 @@ def test_keys_that_are_set_and_models_that_are_configured_are_not_missed() -> No
     classic = inspection.inspect(project("classic"), environ).findings
     defined = inspection.inspect(project("defined"), environ)
 
-    assert [each.message for each in classic if each.level == "needs"] == ["KETTLE_KEY is not set"]
+    assert [each.message for each in classic if each.level == "needs"] == [
+        "KETTLE_KEY does not reach it: set it, and add the project with --env KETTLE_KEY"
+    ]
     (problem,) = defined.problems
     assert "anthropic" in problem.message.lower(), "its client is not installed here"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from crewstream import config
 from crewstream.app import runners
-from crewstream.app.worker import SECRETS
 from crewstream.config import Settings
 from crewstream.contracts.limits import Limits
 from crewstream_agents.environment import EVERYTHING, share_out
@@ -26,7 +26,7 @@ def test_no_crew_reads_how_to_reach_our_servers_whatever_is_given_to_all(
     monkeypatch.setenv("CREWSTREAM_REDIS_URL", "redis://:hush@there")
     monkeypatch.setenv("crewstream_clickhouse_dsn", "http://:hush@there")
 
-    given = share_out(runners._environment(SECRETS), {}, [EVERYTHING]).common  # noqa: SLF001 - what all of them get
+    given = share_out(config.for_crews(), {}, [EVERYTHING]).common
 
     assert given["CRM_USER"] == "of the file"
     assert not any("hush" in value for value in given.values())

@@ -83,3 +83,15 @@ def test_processes_listen_on_ports_of_their_own_unless_told(
 def test_data_goes_to_the_users_data_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert config.load().data_dir == Path("/data/crewstream")
+
+
+def test_the_code_of_projects_does_not_see_how_to_reach_our_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CREWSTREAM_REDIS_URL", "redis://:secret@host")
+    monkeypatch.setenv("CREWSTREAM_TENANT", "acme")
+    monkeypatch.setenv("SERPER_API_KEY", "theirs")
+    given = config.for_crews()
+
+    assert "CREWSTREAM_REDIS_URL" not in given
+    assert (given["CREWSTREAM_TENANT"], given["SERPER_API_KEY"]) == ("acme", "theirs")
