@@ -12,10 +12,11 @@ with the least virtual start goes next, and what it takes, as the larger of its 
 first come, first served. Who waits asks again in time; who does not is forgotten.
 
 One hash a bucket (times in microseconds of the server): `requests` and `tokens` are the due times,
-`back` until when the provider wants no requests, `backs` how often in a row it said so, `virtual`
-the start of the last one served, `f:<project>` where a project's next one starts, `n` the last
-number in a queue. Beside it: `:waiting` (projects by start), `:leases` (who waits, by when it is
-forgotten), `:q:<project>` (tickets by number).
+`virtual` the start of the last one served, `f:<project>` where a project's next one starts, `n` the
+last number in a queue. Beside it: `:waiting` (projects by start), `:leases` (who waits, by when it
+is forgotten), `:q:<project>` (tickets by number). Several models may share a bucket, but a
+provider's pause is of one model: in the hash of its own name, `back` is until when, and `backs` how
+often in a row it was asked for.
 """
 
 from __future__ import annotations
@@ -82,13 +83,18 @@ end
 TAKE: Final = (
     _NOW
     + """
--- KEYS bucket  ARGV ticket, project, weight, tokens, request_us, request_tolerance_us, token_us,
--- token_tolerance_us, lease_us, kept_ms
+-- KEYS bucket, bucket of the model  ARGV ticket, project, weight, tokens, request_us,
+-- request_tolerance_us, token_us, token_tolerance_us, lease_us, kept_ms
 -- -> microseconds to wait before asking again, 0: go
 local ticket, project, weight, tokens = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local request_us, token_us = tonumber(ARGV[5]), tonumber(ARGV[7])
 local waiting, leases, queue = base .. ':waiting', base .. ':leases', base .. ':q:' .. project
-if request_us == 0 and token_us == 0 then return math.ceil(math.max(0, number('back') - now)) end
+local back = tonumber(redis.call('HGET', KEYS[2], 'back') or 0)
+if back > now then
+  forget(project, ticket) -- who waits for a provider holds up nobody who waits for the rate
+  return math.ceil(back - now)
+end
+if request_us == 0 and token_us == 0 then return 0 end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now)) do
   forget(string.match(gone, '^(.*)\\n(.-)$'))
 end
@@ -98,8 +104,8 @@ if not redis.call('ZSCORE', queue, ticket) then
 end
 redis.call('ZADD', leases, now + tonumber(ARGV[9]), project .. '\\n' .. ticket)
 for _, key in ipairs({base, waiting, leases, queue}) do redis.call('PEXPIRE', key, ARGV[10]) end
-local open = number('back')
-if request_us > 0 then open = math.max(open, number('requests') - tonumber(ARGV[6])) end
+local open = 0
+if request_us > 0 then open = number('requests') - tonumber(ARGV[6]) end
 if token_us > 0 then open = math.max(open, number('tokens') - tonumber(ARGV[8])) end
 local ahead = redis.call('ZRANK', waiting, project)
   + redis.call('ZRANK', queue, ticket) * redis.call('ZCARD', waiting)
@@ -142,7 +148,7 @@ return 0
 BACK_OFF: Final = (
     _NOW
     + """
--- KEYS bucket  ARGV microseconds that the provider asks for or -1, longest_us, kept_ms
+-- KEYS bucket of the model  ARGV microseconds that the provider asks for or -1, longest_us, kept_ms
 -- -> how long nobody asks it
 local back, times = number('back'), number('backs')
 if now > back + tonumber(ARGV[2]) then times = 0 end

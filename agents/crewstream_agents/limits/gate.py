@@ -62,9 +62,9 @@ class Gate:
         return max(0.0, self.ends_at - time.monotonic())
 
     def enter(
-        self, name: str, rate: Rate, tokens: int, most_s: float
+        self, name: str, rate: Rate, tokens: int, most_s: float, model: str = ""
     ) -> Generator[Step, Any, float]:
-        """Wait for a place in a bucket: the seconds that it took.
+        """Wait for a place in a bucket, and for pauses of the model: the seconds that it took.
 
         Raises WouldWait when that would take longer than `most_s`, or than the run has.
         """
@@ -73,7 +73,7 @@ class Gate:
         begun, waited = time.monotonic(), False
         if redis is None or (not limited and redis.free_until.get(name, 0.0) > begun):
             return 0.0
-        ticket = _Ticket(self, redis, name, pace, tokens)
+        ticket = _Ticket(self, redis, name, model or name, pace, tokens)
         try:
             while (wait_s := (yield Work(ticket.take))) > 0:
                 waited = True
@@ -102,15 +102,15 @@ class Gate:
             key = bucket.bucket_key(redis.prefix, name)
             yield Work(lambda: redis.ask(bucket.SETTLE, [key], args, self.flag))
 
-    def back_off(self, name: str, asked_s: float | None) -> Generator[Step, Any, None]:
+    def back_off(self, model: str, asked_s: float | None) -> Generator[Step, Any, None]:
         """Keep everybody from a provider that wants no requests for now."""
         redis = self.redis
         if redis is None:
             return
-        key = bucket.bucket_key(redis.prefix, name)
+        key = bucket.bucket_key(redis.prefix, model)
         args = [-1 if asked_s is None else round(asked_s * 1e6)]
         args += [bucket.LONGEST_BACK_US, bucket.KEPT_MS]
-        redis.free_until.pop(name, None)
+        redis.free_until.pop(model, None)
         yield Work(lambda: redis.ask(bucket.BACK_OFF, [key], args, self.flag))
 
 
@@ -125,6 +125,7 @@ class _Ticket:
     gate: Gate
     redis: Asked
     name: str
+    model: str
     pace: bucket.Pace
     tokens: int
     number: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -137,12 +138,12 @@ class _Ticket:
         args = [self.number, project, weight, self.tokens, pace.request_us]
         args += [pace.request_tolerance_us, pace.token_us, bucket.TOLERANCE_US]
         args += [bucket.LEASE_US, bucket.KEPT_MS]
-        return float(self._ask(bucket.TAKE, args)) / 1e6
+        return float(self._ask(bucket.TAKE, [self.name, self.model], args)) / 1e6
 
     def leave(self) -> None:
         """Let go of the place."""
-        self._ask(bucket.LEAVE, [self.number, self.gate.task.project_id])
+        self._ask(bucket.LEAVE, [self.name], [self.number, self.gate.task.project_id])
 
-    def _ask(self, script: str, args: Sequence[Any]) -> Any:
-        key = bucket.bucket_key(self.redis.prefix, self.name)
-        return self.redis.ask(script, [key], args, self.gate.flag)
+    def _ask(self, script: str, names: Sequence[str], args: Sequence[Any]) -> Any:
+        keys = [bucket.bucket_key(self.redis.prefix, name) for name in names]
+        return self.redis.ask(script, keys, args, self.gate.flag)

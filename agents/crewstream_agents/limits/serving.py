@@ -162,10 +162,11 @@ def _try(
     most_s: float,
 ) -> Steps:
     settled(one, gate.policy.models.timeout_s)
-    name, rate = rate_of(gate.policy.models.rates, models.full_name(one))
+    model = models.full_name(one)
+    name, rate = rate_of(gate.policy.models.rates, model)
     held = sum(most_tokens(one, given)) if rate.tokens_per_minute else 0
     try:
-        waited_s = yield from gate.enter(name, rate, held, most_s)
+        waited_s = yield from gate.enter(name, rate, held, most_s, model)
     except WouldWait as full:
         raise RunRefused(
             "llm.rate_limited", str(full), retryable=True, retry_after_s=full.wait_s
@@ -178,7 +179,7 @@ def _try(
     except Exception as error:
         failure = failure_of(error)
         if failure.error_type == "llm.rate_limited":
-            yield from gate.back_off(name, failure.retry_after_s)
+            yield from gate.back_off(model, failure.retry_after_s)
         yield from gate.settle(name, rate, held)
         raise
     if len(told) > before:

@@ -150,7 +150,7 @@ async def _models(settings: Settings) -> Seen:
     from crewstream.app.policy import models_problems  # noqa: PLC0415
 
     named, wrong = models_problems(settings)
-    return named, "; ".join(wrong)
+    return named, "; ".join(each.rstrip(".") for each in wrong)
 
 
 async def _registry(settings: Settings) -> Seen:

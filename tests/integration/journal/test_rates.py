@@ -37,19 +37,22 @@ class Shared:
         self.key = bucket.bucket_key(self.prefix, "m")
         self.now = 1_700_000_000_000_000
 
-    def _eval(self, script: str, args: list[Any]) -> int:
+    def _eval(self, script: str, args: list[Any], model: str = "") -> int:
         fixed = script.replace(
             "local time = redis.call('TIME')",
             f"local time = {{{self.now // 1_000_000}, {self.now % 1_000_000}}}",
         )
         assert fixed != script
-        return int(self.redis.eval(fixed, 1, self.key, *args))
+        own = f"{self.key}/{model}" if model else self.key
+        keys = [self.key, own] if script == bucket.TAKE else [own]
+        return int(self.redis.eval(fixed, len(keys), *keys, *args))
 
     def take(self, ticket: str, rate: Rate, project: str = "p", **known: Any) -> int:
         pace = bucket.pace(rate)
         args = [ticket, project, known.get("weight", 1), known.get("tokens", 0)]
         args += [pace.request_us, pace.request_tolerance_us, pace.token_us, bucket.TOLERANCE_US]
-        return self._eval(bucket.TAKE, [*args, bucket.LEASE_US, bucket.KEPT_MS])
+        args += [bucket.LEASE_US, bucket.KEPT_MS]
+        return self._eval(bucket.TAKE, args, known.get("model", ""))
 
     def leave(self, ticket: str, project: str = "p") -> None:
         self._eval(bucket.LEAVE, [ticket, project])
@@ -57,8 +60,9 @@ class Shared:
     def settle(self, too_much: int, rate: Rate) -> None:
         self._eval(bucket.SETTLE, [too_much, bucket.pace(rate).token_us])
 
-    def back_off(self, asked_us: int = -1) -> int:
-        return self._eval(bucket.BACK_OFF, [asked_us, bucket.LONGEST_BACK_US, bucket.KEPT_MS])
+    def back_off(self, asked_us: int = -1, model: str = "") -> int:
+        args = [asked_us, bucket.LONGEST_BACK_US, bucket.KEPT_MS]
+        return self._eval(bucket.BACK_OFF, args, model)
 
 
 @pytest.fixture
@@ -177,6 +181,17 @@ def test_a_pause_holds_for_all_and_doubles_until_it_is_over(shared: Shared) -> N
     shared.now += 100_000_000
     assert shared.take("a", Rate()) == 0
     assert shared.back_off() == 1_000_000
+
+
+def test_a_pause_of_one_model_holds_up_no_other_of_its_rate(shared: Shared) -> None:
+    rate = Rate(requests_per_minute=6)
+    assert shared.take("a", rate, model="large") == 0
+    assert shared.take("b", rate, model="large") > 0
+    shared.back_off(60_000_000, "large")
+
+    assert shared.take("b", rate, model="large") == 60_000_000
+    shared.now += 11_000_000
+    assert shared.take("c", rate, model="small") == 0
 
 
 @pytest.fixture

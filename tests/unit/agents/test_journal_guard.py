@@ -17,6 +17,8 @@ from crewai.tools import BaseTool, tool
 from crewai.tools.agent_tools.ask_question_tool import AskQuestionTool
 from crewai.tools.agent_tools.base_agent_tools import BaseAgentTool
 from crewai.tools.agent_tools.delegate_work_tool import DelegateWorkTool
+from crewai.tools.mcp_native_tool import MCPNativeTool
+from crewai.tools.mcp_tool_wrapper import MCPToolWrapper
 from crewai.tools.structured_tool import CrewStructuredTool
 from crewai.tools.tool_failure import ToolFailure
 from crewai.utilities.agent_utils import extract_tool_call_info
@@ -144,6 +146,11 @@ def test_a_tool_that_crewai_wraps_knows_the_one_inside() -> None:
 def test_delegation_is_known_by_its_base() -> None:
     assert issubclass(DelegateWorkTool, BaseAgentTool)
     assert issubclass(AskQuestionTool, BaseAgentTool)
+
+
+def test_tools_of_mcp_servers_are_tools_like_others() -> None:
+    assert issubclass(MCPNativeTool, BaseTool)
+    assert issubclass(MCPToolWrapper, BaseTool)
 
 
 def test_tool_calls_of_any_provider_can_be_read() -> None:

@@ -14,11 +14,12 @@ from crewai.events.event_listener import EventListener
 from crewsample import PROJECT
 from crewsample.model import Choice, ScriptedModel, assign
 
+from crewstream_agents import models
 from crewstream_agents import templates as templates_module
 from crewstream_agents.failures import NO_OUTPUT, RunRefused
 from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
-from crewstream_agents.policy import ModelPolicy, Policy
+from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Route
 from crewstream_agents.progress import REPEAT_S
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Operation, Status, ToolFailure, Upstream
@@ -57,10 +58,10 @@ def _isolated() -> None:
 
 
 async def execute(
-    task: CrewTask, models: Any = assign, policy: Policy | None = None, **environ: str
+    task: CrewTask, give: Any = assign, policy: Policy | None = None, **environ: str
 ) -> CrewOutcome:
     run = Run(task, policy=policy or Policy())
-    return await run.execute(Templates({"sample": PROJECT}), models, environ)
+    return await run.execute(Templates({"sample": PROJECT}), give, environ)
 
 
 def error_type(outcome: CrewOutcome) -> str:
@@ -229,6 +230,25 @@ async def test_a_model_that_is_away_is_retryable_and_tried_as_often_as_configure
 
     assert error_type(outcome) == "llm.unavailable"
     assert sum(call.operation is Operation.CHAT for call in outcome.calls) == 1 + retries
+
+
+async def test_a_model_that_cannot_be_called_as_configured_ends_the_run_before_any_call() -> None:
+    route = Route((ModelSpec("openai/gpt-4o", key_env="OURS"),))
+
+    outcome = await execute(QUOTE, models.assign, Policy(ModelPolicy((route,))))
+
+    assert error_type(outcome) == "model.not_configured"
+    assert outcome.failure is not None
+    assert "set OURS" in outcome.failure.message
+    assert not outcome.calls
+
+
+async def test_tools_are_held_to_their_lists_also_without_a_journal() -> None:
+    outcome = await execute(replace(QUOTE, tools=[["price_*"], ["other"]]))
+
+    assert outcome.status is Status.SUCCEEDED
+    assert [call.error_type for call in outcome.calls if call.tool] == ["tool.not_allowed"]
+    assert [failed.tool for failed in outcome.tool_failures] == ["price_lookup"]
 
 
 async def test_a_false_success_is_a_failure() -> None:
