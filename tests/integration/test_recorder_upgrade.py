@@ -138,3 +138,33 @@ async def test_a_migration_that_died_half_way_runs_again(analytics: Analytics) -
     await analytics.command(altering)
     await migrate(analytics, place)
     assert "after" in await analytics.columns("v_transitions")
+
+
+@pytest.mark.parametrize("died_after", [0, 1, 2, 3, 4])
+async def test_events_of_the_old_layout_are_in_the_new_one_wherever_the_move_died(
+    analytics: Analytics, died_after: int
+) -> None:
+    place = Place(analytics.database)
+    (layout,) = [each for each in migrations() if each.name.endswith("_layout")]
+    earlier = [each for each in migrations() if each.name < layout.name]
+    await migrate(analytics, place, earlier)
+    await analytics.command(
+        "INSERT INTO events (event_id, occurred_at, workflow_id) SELECT generateUUIDv4(),"
+        " now64(6) - toIntervalHour(number), toString(number) FROM numbers(100)"
+    )
+    await analytics.command(
+        "INSERT INTO transitions (workflow_id, version, status, accepted_at, updated_at)"
+        " SELECT 'w', number + 1, toString(number), now64(6), now64(6) FROM numbers(3)"
+    )
+    for statement in layout.statements(place)[:died_after]:
+        await analytics.command(statement)
+
+    await migrate(analytics, place)
+
+    found = await analytics.query("SELECT count(), uniqExact(workflow_id) FROM v_events")
+    assert found.rows == [(100, 100)]
+    parts = "SELECT uniqExact(partition) FROM system.parts WHERE active AND table = 'events'"
+    assert (await analytics.query(parts)).rows[0][0] >= 4
+    left = "SELECT count() FROM system.tables WHERE name LIKE '%_relaid'"
+    assert (await analytics.query(left)).rows == [(0,)]
+    assert (await analytics.query("SELECT status, version FROM workflows")).rows == [("2", 3)]

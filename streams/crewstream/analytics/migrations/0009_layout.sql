@@ -105,11 +105,13 @@ FROM {db}.rollup_1h FINAL WHERE hour >= toStartOfDay(now('UTC'));
 
 -- Only the last state of each: listing does not sort every transition. What transitions gains, this
 -- table and its feed must gain too; a contract test compares them. An id may be used again when its
--- row is gone, so the later acceptance wins before the higher version.
+-- row is gone, so the later acceptance wins before the higher version. Small granules: rows are wide,
+-- and a few of them are looked up by their key.
 CREATE TABLE IF NOT EXISTS {db}.workflow_latest {on_cluster}
 ENGINE = {engine:ReplacingMergeTree(_order)}
 ORDER BY (tenant_id, workflow_id)
 TTL toDateTime(updated_at) + INTERVAL 90 DAY
+SETTINGS index_granularity = 512
 EMPTY AS
 SELECT *, toUInt64(toUnixTimestamp64Milli(accepted_at)) * 65536 + toUInt64(least(version, 65535)) AS _order
 FROM {db}.transitions;

@@ -10,7 +10,7 @@ WITH
             count() AS events,
             countIf(status = 'ok') AS succeeded,
             sum(duration_ms) AS busy_ms,
-            quantileState(0.95)(duration_ms) AS quantiles,
+            quantileStateIf(0.95)(duration_ms, operation = 'invoke_workflow') AS quantiles,
             sumIf(input_tokens + output_tokens, NOT replayed) AS tokens,
             sumIf(e.cost_usd, NOT replayed) AS cost_usd
         FROM v_events AS e
@@ -24,7 +24,7 @@ WITH
             sumIf(events, operation = 'invoke_workflow') AS workflows,
             sumIf(succeeded, operation = 'invoke_workflow') AS workflows_succeeded,
             sumIf(busy_ms, operation = 'invoke_workflow') / nullIf(workflows, 0) / 1000 AS mean_s,
-            quantileMergeIf(0.95)(quantiles, operation = 'invoke_workflow') / 1000 AS p95_s,
+            quantileMerge(0.95)(quantiles) / 1000 AS p95_s,
             sumIf(events, operation = 'task') AS tasks,
             sumIf(succeeded, operation = 'task') AS tasks_succeeded,
             uniqExactIf(project_id, operation = 'task') AS projects,
