@@ -218,8 +218,9 @@ async def test_who_waits_for_the_end_learns_of_an_error_by_the_status(
     headers = await headers_of(face, "SELECT sum(number) FROM numbers(1000)", query_id="mine")
     assert headers["X-ClickHouse-Query-Id"] == "mine"
     assert headers["X-ClickHouse-Format"] == "TabSeparated"
-    waited = await headers_of(face, "SELECT a FROM t", wait_end_of_query="1")
-    assert json.loads(waited["X-ClickHouse-Summary"])["read_rows"] == str(len(ROWS))
+    waited = await headers_of(face, "SELECT a FROM t WHERE a < 7", wait_end_of_query="1")
+    summary = json.loads(waited["X-ClickHouse-Summary"])
+    assert (summary["read_rows"], summary["result_rows"]) == (str(len(ROWS)), "7")
 
 
 async def headers_of(face: ClickHouseFace, sql: str, **query: str) -> CIMultiDictProxy[str]:
@@ -271,6 +272,18 @@ def cramped(data: bytes) -> bytes:
     blocks = Blocks()
     blocks.compress(data)
     return blocks.finish()
+
+
+async def test_jdbc_learns_the_version_as_it_asks_for_it(face: ClickHouseFace) -> None:
+    """Its driver reads no row unless the summary counts one, and sends settings of inserts."""
+    sent = {"compress": "1", "wait_end_of_query": "1", "async_insert": "0"}
+    wanted = {"X-ClickHouse-Format": "RowBinaryWithNamesAndTypes"}
+    async with (
+        aiohttp.ClientSession(headers=wanted) as session,
+        session.post(face.url, params=sent, data="SELECT version() AS v") as answer,
+    ):
+        assert json.loads(answer.headers["X-ClickHouse-Summary"])["result_rows"] == "1"
+        assert decompressed(await answer.read(), 1 << 20).startswith(b"\x01\x01v\x06String")
 
 
 async def test_parameters_may_come_in_a_form(face: ClickHouseFace) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -124,6 +127,18 @@ async def test_a_report_says_what_happened_and_needs_nothing_else(analytics: Ana
     assert [row["duration_s"] for row in longest] == sorted(
         (row["duration_s"] for row in longest), reverse=True
     )
+
+
+async def test_the_command_line_writes_the_report(face: ClickHouseFace, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "crewstream", "report", "--since", "7d", "--out", str(out)),
+        env={**os.environ, "CREWSTREAM_CLICKHOUSE_DSN": face.url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await process.communicate()
+    assert (process.returncode, told) == (0, b"")
+    assert "</html>" in out.read_text("utf-8")
 
 
 async def test_a_report_compares_with_the_time_before_and_bears_an_empty_one(

@@ -137,8 +137,9 @@ class Engine:
         result = handle.query(sql, asked.fmt, params=dict(asked.parameters))
         answer: bytes = result.bytes() or b""
         summary = {
-            "read_rows": result.rows_read(),
-            "read_bytes": result.bytes_read(),
+            "read_rows": result.storage_rows_read(),
+            "read_bytes": result.storage_bytes_read(),
+            "result_rows": result.rows_read(),  # its name is that of the process that reads it
             "result_bytes": len(answer),
             "elapsed_ns": int(result.elapsed() * 1e9),
         }

@@ -27,6 +27,7 @@ READING: Mapping[str, str] = {"final": "1", "do_not_merge_across_partitions_sele
 
 _FREE = frozenset(
     {
+        "async_insert",  # JDBC sends it with every query; a reader inserts nothing
         "date_time_output_format",
         "extremes",
         "join_use_nulls",

@@ -15,8 +15,8 @@ QUERIES = (
     *("overview", "trend", "spending", "models", "tenants"),
     *("agents", "errors", "service", "slowest"),
 )
-ADVICE = "recommendations"
-"""A ready-made query of the library; a report without it has no advice."""
+ADVICE, OBJECTIVES = "recommendations", "slo"
+"""Ready-made queries of the library; a report is without them where the library is."""
 
 HOUR_S, DAY_S = 3600, 86_400
 BY_HOUR_UP_TO = timedelta(days=3)
@@ -67,6 +67,6 @@ async def collect(analytics: Analytics, span: Span, objective: float) -> Figures
         name: await analytics.query((folder / f"{name}.sql").read_text("utf-8"), given)
         for name in QUERIES
     }
-    if ADVICE in library.queries():
-        answers[ADVICE] = await library.run(ADVICE, {}, analytics)
+    for name in {ADVICE, OBJECTIVES} & library.queries().keys():
+        answers[name] = await library.run(name, {}, analytics)
     return Figures(span, objective, answers)

@@ -10,12 +10,14 @@ from math import isnan, nan
 from typing import Any
 
 from crewstream.report import charts
-from crewstream.report.figures import ADVICE, Figures
+from crewstream.report import figures as figured
+from crewstream.report.figures import Figures
 from crewstream.report.show import Show, moment, number, seconds, share, shown, text, usd
 from crewstream.report.tables import (
     AGENTS,
     ERRORS,
     MODELS,
+    OBJECTIVES,
     SLOWEST,
     TENANTS,
     Column,
@@ -175,12 +177,14 @@ def _cost(figures: Figures) -> str:
 
 
 def _service(figures: Figures) -> str:
-    rows = figures.rows("service")
+    rows, own = figures.rows("service"), figures.rows(figured.OBJECTIVES)
     if not rows:
         return ""
     head = '<th>Project</th><th class="n">Workflows</th><th class="n">Succeeded</th>'
     head += '<th class="n">Objective</th><th class="n">Error budget spent</th><th></th>'
-    return card(tabled(head, (_spent(row) for row in rows)))
+    return card(tabled(head, (_spent(row) for row in rows))) + table(
+        own, OBJECTIVES, title="Objectives of this installation, by their own windows"
+    )
 
 
 def _spent(row: Row) -> str:
@@ -198,8 +202,11 @@ def _spent(row: Row) -> str:
 
 
 def _advice(figures: Figures) -> str:
-    """What the library's query says, whatever columns it has."""
-    rows = figures.rows(ADVICE)
-    names = [name for name in rows[0] if name not in {"query", "evidence_json"}] if rows else []
-    columns = [Column(name.replace("_", " ").capitalize(), name) for name in names]
-    return table(rows, columns)
+    """What the library's query says: these of its columns, or all when it has none of them."""
+    rows = figures.rows(figured.ADVICE)
+    if not rows:
+        return ""
+    told = ("severity", "project_id", "subject", "about", "action")
+    names = [name for name in told if name in rows[0]] or list(rows[0])
+    titles = [name.removesuffix("_id").replace("_", " ").capitalize() for name in names]
+    return table(rows, [Column(title, name) for title, name in zip(titles, names, strict=True)])

@@ -60,6 +60,13 @@ ERRORS = (
     Column("Workflows", "workflows", number),
     Column("Last", "last"),
 )
+OBJECTIVES = (
+    Column("Objective", "name"),
+    Column("Aimed at", "objective", share),
+    Column("Attained", "attained", share),
+    Column("Error budget left", "budget_left", share),
+    Column("State", "state"),
+)
 SLOWEST = (
     Column("Workflow", "workflow_id"),
     Column("Project", "project"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from math import nan
 
@@ -49,11 +50,37 @@ def test_what_there_is_nothing_of_is_left_out_or_said() -> None:
     assert "Recommendations" not in html
 
 
-def test_advice_is_shown_whatever_its_columns_are() -> None:
-    advice = Result(("severity", "advice_text"), [("high", "add a worker")])
+def test_the_installations_own_objectives_are_shown() -> None:
+    service = ("project", "workflows", "succeeded", "objective", "budget_spent")
+    slo = ("name", "objective", "attained", "budget_left", "state")
+    html = page(
+        figures(
+            service=Result(service, [("p", 10, 0.9, 0.99, 10.0)]),
+            slo=Result(slo, [("fast", 0.95, None, -0.5, "exhausted")]),
+        ),
+        NOW,
+        "here",
+    )
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "p 10 90.0 % 99.0 % 1,000 %" in text
+    assert f"fast 95.0 % {show.NOTHING} -50.0 % exhausted" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"),
+    [
+        (("evidence", "project_id", "action"), ["Project", "Action"]),
+        (("advice_text", "since", "why"), ["Advice text", "Since", "Why"]),
+    ],
+)
+def test_advice_is_shown_whatever_its_columns_are(
+    columns: tuple[str, ...], heads: list[str]
+) -> None:
+    advice = Result(columns, [("e", "p", "add a worker")])
     html = page(figures(**{ADVICE: advice}), NOW, "here")
-    assert "<th>Advice text</th>" in html
-    assert "<td>add a worker</td>" in html
+    shown = html.partition('id="recommendations"')[2].partition("</section>")[0]
+    assert re.findall(r"<th>([^<]+)</th>", shown) == heads
+    assert "<td>add a worker</td>" in shown
 
 
 @pytest.mark.parametrize(
