@@ -132,3 +132,9 @@ def missing_keys(model: str, environ: Mapping[str, str]) -> Sequence[str]:
     provider, slash, _ = model.partition("/")
     names = _KEYS.get(provider if slash else "openai", ())
     return () if any(environ.get(name) for name in names) else names
+
+
+def key_names(policy: ModelPolicy) -> Sequence[str]:
+    """The variables that hold the keys of routes' models, which any crew may be told to use."""
+    models = (model for route in policy.routes for model in route.models)
+    return sorted({model.key_env for model in models if model.key_env})

@@ -181,9 +181,9 @@ def test_the_table_of_failures_is_what_the_code_can_say() -> None:
 def test_the_table_of_limits_is_what_limits_yaml_may_say() -> None:
     text = (ROOT / "docs/operations.md").read_text("utf-8").split("\n## Limits\n")[1]
     table_of_limits = text.partition("\n### ")[0]
-    told = set(re.findall(r"^\| `(\w+)` \|", table_of_limits, re.MULTILINE))
+    told = set(re.findall(r"^\| `(\w+)[`.]", table_of_limits, re.MULTILINE))
     fields = (*limits.TenantLimits.model_fields, *limits.ProjectLimits.model_fields)
-    assert told == {*fields, "prices"}
+    assert told == {*fields, "prices", "when_tool_refused"}
 
 
 def test_the_table_of_isolation_is_what_projects_may_have() -> None:

@@ -14,7 +14,7 @@ from crewstream.contracts.limits import Limits
 from crewstream.meters import Meter
 from crewstream_agents import registry
 from crewstream_agents.confinement import hide
-from crewstream_agents.endpoints import problems
+from crewstream_agents.endpoints import key_names, problems
 from crewstream_agents.environment import share_out
 from crewstream_agents.fleet import Households
 from crewstream_agents.machine import Machine
@@ -72,7 +72,7 @@ async def started(
     environments = share_out(
         config.for_crews(),
         {name: project.environment for name, project in projects.items()},
-        settings.shown_to_crews,
+        [*settings.shown_to_crews, *key_names(policy.models)],
     )
     for problem in problems(policy.models, environments.common):
         _log.warning("runs that need this model will fail: %s", problem)

@@ -24,6 +24,7 @@ from crewstream_agents import spec
 SOURCE = "crewstream/worker"
 # The topic takes 8 MiB with headers; a result must also fit into the workflow's result.
 MOST_RESULT_BYTES = 4 * 1024 * 1024
+MOST_TOOLS, OTHER_TOOLS = 200, "others"
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,7 @@ class Worker:
         self._standings = standings
         self._limits = limits or Limits()
         self._codec, self._runs, self._outcomes, self._clock = codec, runs, outcomes, clock
-        self._meter = meter
+        self._meter, self._tools = meter, set[str]()
         self._results, self._metrics = topics.full(RESULTS), topics.full(METRICS)
         self._letters, self._name = topics.full(DEAD_LETTERS), name
 
@@ -119,7 +120,7 @@ class Worker:
         meter.count("crewstream_cost_usd_total", float(usage.cost_usd), project=project)
 
     def _count_tool(self, project: str, call: spec.Call) -> None:
-        tool, result = call.tool, "failed" if call.error_type else "ok"
+        tool, result = self._told_apart(call.tool), "failed" if call.error_type else "ok"
         if "refused" in call.attributes:
             result = "refused"
         elif call.attributes.get("cache") == "hit":
@@ -128,6 +129,12 @@ class Worker:
             took_s = call.duration_ms / 1000
             self._meter.observe("crewstream_tool_seconds", took_s, project=project, tool=tool)
         self._meter.count("crewstream_tool_calls_total", project=project, tool=tool, result=result)
+
+    def _told_apart(self, tool: str) -> str:
+        """The name of a tool as a label: models invent names, and a label has room for so many."""
+        if len(self._tools) < MOST_TOOLS:
+            self._tools.add(tool)
+        return tool if tool in self._tools else OTHER_TOOLS
 
     def _encoded(self, task: TaskAssigned, outcome: spec.CrewOutcome) -> list[bytes]:
         """The measurements of an attempt and, last, its result."""
