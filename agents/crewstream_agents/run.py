@@ -5,65 +5,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from crewai.events.stream_context import add_stream_sink, reset_stream_sinks
 from crewai.hooks.dispatch import HookAborted
-from crewai.llm_overlay import llm_overlay
 from crewai.utilities.string_utils import sanitize_tool_name
 
 from crewstream_agents import (
     compat,
-    executor,
-    flows,
     marks,
     outputs,
-    parts,
     people,
     policy,
-    routes,
-    stores,
 )
 from crewstream_agents.allowance import Allowance
-from crewstream_agents.belongings import own_counters
 from crewstream_agents.cancellation import StopFlag
 from crewstream_agents.casting import Casting
-from crewstream_agents.delegation import Delegations
 from crewstream_agents.failures import failure_of, false_success
-from crewstream_agents.folder import Folder, redirect
-from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
+from crewstream_agents.folder import Folder
 from crewstream_agents.journal import replay
 from crewstream_agents.journal.replay import Journal
 from crewstream_agents.journal.store import Lease, Redises
 from crewstream_agents.journal.unkept import Unkept
 from crewstream_agents.limits.gate import Gate
 from crewstream_agents.measure import Recorder, total
-from crewstream_agents.models import choice_of, makes, substitute
 from crewstream_agents.policy import Policy
 from crewstream_agents.progress import Tracker
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.selection import EXPLORE
 from crewstream_agents.spec import CrewOutcome, Failure, Operation, Status
-from crewstream_agents.standin import standing_in
-from crewstream_agents.templates import (
-    FlowTemplate,
-    Template,
-    refuse_what_cannot_run_here,
-    settle,
-)
+from crewstream_agents.stage import Stage
 from crewstream_agents.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from crewai import Crew, CrewOutput
+    from crewai import CrewOutput
 
-    from crewstream_agents.project import Project
     from crewstream_agents.spec import Call, CrewTask
+    from crewstream_agents.stage import Assign
     from crewstream_agents.templates import Templates
 
 logger = logging.getLogger(__name__)
@@ -72,22 +55,6 @@ QUALITY = "quality"
 """By what name the journal keeps scores that a crew's own code gives."""
 
 CANCELLED = Failure("task.cancelled", "The run was cancelled.")
-
-
-class ModelChoice(Protocol):
-    """Which model the agents of a run were given."""
-
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def offline(self) -> bool: ...
-
-
-class Assign(Protocol):
-    """Sets `llm` on the agents of a copied crew."""
-
-    def __call__(self, crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> ModelChoice: ...
 
 
 @dataclass(slots=True)
@@ -105,12 +72,9 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     flag: StopFlag = field(default_factory=StopFlag)
     recorder: Recorder = field(default_factory=Recorder)
-    model: str = ""
     folder: Folder | None = None
     _journal: Journal | None = None
-    _crew: Crew | None = None
-    _casting: Casting | None = None
-    _delegations: Delegations | None = None
+    _stage: Stage | None = None
     _scores: list[float] = field(default_factory=list)
     _started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _cancelled: bool = False
@@ -195,6 +159,17 @@ class Run:
         policy.current.set(self.policy)
         template = await templates.of(self.task)
         self._folder.enter()
+        self._stage = stage = Stage(
+            self.task,
+            templates=templates,
+            assign=assign,
+            environ=environ,
+            folder=self._folder,
+            recorder=self.recorder,
+            policy=self.policy,
+            workload=Workload(self.task, self.redises, self.flag),
+            explore=self.explore,
+        )
         token = add_stream_sink(self.recorder.sink)
         add_stream_sink(self.tracker.sink)
         try:
@@ -206,95 +181,9 @@ class Run:
                 marks.taken_by(self._judged),
                 compat.rules(templates.compat(project)),
             ):
-                if isinstance(template, FlowTemplate):
-                    return await self._flow(template, templates, assign, environ)
-                return await self._whole(template, templates.project(project), assign, environ)
+                return await stage.perform(template, self.flag)
         finally:
             reset_stream_sinks(token)
-
-    async def _whole(
-        self,
-        template: Template,
-        project: Project | None,
-        assign: Assign,
-        environ: Mapping[str, str],
-    ) -> CrewOutput:
-        workload = Workload(self.task, self.redises, self.flag)
-        self._casting = casting = Casting(self.task, project, workload, self.explore)
-        if casting.asks:
-            crew = await asyncio.to_thread(casting.cast, template)
-        else:
-            crew = casting.cast(template)
-        async with workload.held():
-            return await self._perform(crew, template.defaults, assign, environ)
-
-    async def _perform(
-        self, crew: Crew, defaults: Mapping[str, Any], assign: Assign, environ: Mapping[str, str]
-    ) -> CrewOutput:
-        self._equip(crew, assign, environ)
-        if crew.memory:
-            await asyncio.to_thread(stores.scope, crew, self.task, environ)
-        inputs = _frame(crew, self.task, defaults)
-        if self.task.part_of and (nothing := parts.passed_over(crew, inputs)) is not None:
-            return nothing
-        crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
-        self._crew = crew
-        self._delegations = self._casting.delegations(crew) if self._casting else None
-        watched = self._delegations.watched() if self._delegations is not None else nullcontext()
-        offline = standing_in(substitute(environ)) if self.recorder.offline else nullcontext()
-        with watched, offline, self._overlaid([agent.role for agent in crew.agents]):
-            return await _start(crew, inputs)
-
-    async def _flow(
-        self,
-        template: FlowTemplate,
-        templates: Templates,
-        assign: Assign,
-        environ: Mapping[str, str],
-    ) -> CrewOutput:
-        if self.task.task_type not in ("", self.task.crew):
-            raise RunRefused(
-                "task.unknown_type",
-                f"{self.task.crew!r} is a flow and runs whole: leave task_type out",
-            )
-        choice = choice_of(environ)
-        self.model, self.recorder.offline = choice.model, choice.offline
-
-        def prepare(crew: Crew) -> None:
-            try:
-                self._prepare(crew, templates, assign, environ)
-            except Exception as error:  # noqa: BLE001 - a hook's errors count only as a stop
-                self.flag.stop(error)
-                self.flag.check()
-
-        with standing_in(makes(self.task, environ)), self._overlaid(()):
-            return await flows.kickoff(template.make, self.task, prepare)
-
-    def _prepare(
-        self, crew: Crew, templates: Templates, assign: Assign, environ: Mapping[str, str]
-    ) -> None:
-        """Have a crew that a flow starts run as one that runs alone."""
-        where = f"crew {crew.name} of flow {self.task.crew}"
-        refuse_what_cannot_run_here(crew, where)
-        templates.check(crew, self.task.project_id, where)
-        settle(crew)
-        self._equip(crew, assign, environ)
-        if crew.memory:
-            stores.scope(crew, self.task, environ)
-        crew.before_kickoff_callbacks.append(redirect(crew.tasks, self._folder))
-
-    def _equip(self, crew: Crew, assign: Assign, environ: Mapping[str, str]) -> None:
-        """Give a crew its models, and the loop that its agents run in."""
-        choice = assign(crew, self.task, environ)
-        self.model, self.recorder.offline = choice.model, choice.offline
-        own_counters(crew)
-        executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], environ)
-
-    def _overlaid(self, roles: Sequence[str]) -> AbstractContextManager[Any]:
-        """Models that are made by their names in here are those of the routes."""
-        known = self.policy.models.routes
-        named = routes.overlay(known, self.task.project_id, self.task.task_type, roles)
-        return llm_overlay(dict(named) or None)
 
     def _judged(self, score: float) -> None:
         """The crew's own code says how good this is; what was said is kept with what was paid."""
@@ -331,7 +220,8 @@ class Run:
 
     def _so_far(self) -> str:
         """What the crew's tasks have brought that ended before the money did."""
-        ended = [task.output for task in self._crew.tasks] if self._crew is not None else []
+        crew = self._stage.crew if self._stage is not None else None
+        ended = [task.output for task in crew.tasks] if crew is not None else []
         return outputs.clean("\n\n".join(output.raw for output in ended if output is not None))
 
     def _calls(self, unfinished: str) -> Sequence[Call]:
@@ -342,11 +232,16 @@ class Run:
         calls = sorted([*told, *self._journal.calls()], key=lambda call: call.started_at)
         return [replace(call, sequence=number) for number, call in enumerate(calls)]
 
+    @property
+    def _casting(self) -> Casting | None:
+        return self._stage.casting if self._stage is not None else None
+
     def _named(self, call: Call) -> Call:
         """An agent's work under its name in the project: a role may be filled by inputs."""
-        if call.operation is not Operation.INVOKE_AGENT or self._casting is None:
+        casting = self._casting
+        if call.operation is not Operation.INVOKE_AGENT or casting is None:
             return call
-        name = self._casting.named(call.agent)
+        name = casting.named(call.agent)
         if not name:
             return call
         return replace(call, attributes={**call.attributes, "agent_name": name})
@@ -354,8 +249,9 @@ class Run:
     def _attributes(self) -> Mapping[str, str]:
         """What is measured of the task beside its calls."""
         told: dict[str, str] = {}
-        if self._casting is not None and self._casting.agent_name:
-            told["agent_name"] = self._casting.agent_name
+        casting = self._casting
+        if casting is not None and casting.agent_name:
+            told["agent_name"] = casting.agent_name
         if self.recorder.guardrail_failures:
             told["guardrail_failures"] = str(self.recorder.guardrail_failures)
         kept = self._journal.remembered(QUALITY) if self._journal is not None else self._scores
@@ -368,12 +264,13 @@ class Run:
         written = self._folder.written()
         self._folder.remove()
         calls, journal = self._calls(failure.error_type if failure else ""), self._journal
+        stage, casting = self._stage, self._casting
         return CrewOutcome(
             assignment_id=self.task.assignment_id,
             status=status,
             started_at=self._started_at,
             finished_at=datetime.now(UTC),
-            model=self.model,
+            model=stage.model if stage else "",
             offline=self.recorder.offline,
             usage=total(calls),
             calls=calls,
@@ -381,36 +278,9 @@ class Run:
             alerts=journal.alerts() if journal else (),
             epoch=journal.epoch if journal else 0,
             covered=journal.covered if journal else 0,
-            selections=tuple(self._casting.selections) if self._casting else (),
-            delegations=self._delegations.ended() if self._delegations else (),
+            selections=tuple(casting.selections) if casting else (),
+            delegations=stage.delegations.ended() if stage and stage.delegations else (),
             attributes=self._attributes(),
             files=written,
             **known,
         )
-
-
-def _frame(crew: Crew, task: CrewTask, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a kickoff; what the crew's own before_kickoff leaves open is filled last."""
-    inputs: dict[str, Any] = placeholders({**defaults, **task.inputs})
-    expected = task.expected_output.strip()
-    for earlier in crew.tasks[:-1]:
-        # What a request expects is the crew's result, which its last task brings.
-        earlier.expected_output = earlier.expected_output.replace(f"{{{EXPECTED}}}", "")
-    inputs[REQUEST] = request_text(task)
-    inputs[EXPECTED] = f"\n\n{expected}" if expected else ""
-    crew.before_kickoff_callbacks = [*crew.before_kickoff_callbacks, _filler(crew)]
-    return inputs
-
-
-def _filler(crew: Crew) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda given: {**missing(crew.fetch_inputs(), given), **given}
-
-
-async def _start(crew: Crew, inputs: dict[str, Any]) -> CrewOutput:
-    if crew.planning:
-        # akickoff always fails with planning: it calls a synchronous loop from within ours.
-        result: Any = await asyncio.to_thread(crew.kickoff, inputs)
-    else:
-        result = await crew.akickoff(inputs)
-    output: CrewOutput = result
-    return output

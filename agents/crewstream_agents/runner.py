@@ -24,7 +24,8 @@ from crewstream_agents.limits.bounded import own_threads, watch
 from crewstream_agents.measure import Recorder
 from crewstream_agents.progress import EVERY_S
 from crewstream_agents.quiet import hush
-from crewstream_agents.run import Assign, Run
+from crewstream_agents.run import Run
+from crewstream_agents.stage import Assign
 from crewstream_agents.templates import Templates
 from crewstream_agents.wire import (
     Account,

@@ -16,7 +16,7 @@ import psutil
 
 from crewstream.contracts import envelope
 from crewstream.contracts.codec import Codec
-from crewstream.domain import attempts
+from crewstream.domain import measurements
 from crewstream.errors import Unreachable
 from crewstream.meters import Meter
 from crewstream.records import Outbound
@@ -150,7 +150,7 @@ class Resources:
             "backlog_s": f"{sum(self._queue.backlog_s().values()):.3f}",
         }
         cores = use.cpu * self._machine.cores
-        event = attempts.resources(told.worker, at, cores, resident, figures)
+        event = measurements.resources(told.worker, at, cores, resident, figures)
         headers = envelope.headers_for(
             "Measured",
             id=event.event_id,

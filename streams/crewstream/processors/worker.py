@@ -12,7 +12,7 @@ from crewstream.contracts.codec import Codec
 from crewstream.contracts.events import TaskAssigned
 from crewstream.contracts.limits import Limits
 from crewstream.contracts.topics import Topics
-from crewstream.domain import attempts, policy, telling
+from crewstream.domain import attempts, measurements, policy, telling
 from crewstream.errors import Invalid, NotNow, Transient, Undecodable
 from crewstream.logs import about
 from crewstream.meters import Meter
@@ -151,7 +151,7 @@ class Worker:
             size = f"the result is {len(result)} bytes, at most {MOST_RESULT_BYTES} travel"
             outcome = _without_output(outcome, "output.too_large", f"{size}: return a reference")
             result = self._codec.encode(attempts.finished(task, outcome, self._name))
-        events = attempts.measured(task, outcome, self._name)
+        events = measurements.measured(task, outcome, self._name)
         return [*map(self._codec.encode, events), result]
 
     def _outbound(self, task: TaskAssigned, values: Sequence[bytes]) -> Iterator[Outbound]:

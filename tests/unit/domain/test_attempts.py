@@ -12,7 +12,7 @@ import pytest
 
 from crewstream.contracts.events import MeasuredStatus, Operation, TaskAssigned
 from crewstream.contracts.limits import Limits
-from crewstream.domain import attempts
+from crewstream.domain import attempts, measurements
 from crewstream_agents import spec
 
 NOW = datetime(2026, 11, 30, 23, 59, tzinfo=UTC)
@@ -78,8 +78,8 @@ def test_an_assignment_without_a_journal_has_its_own() -> None:
 
 def test_a_paid_call_is_one_row_whoever_tells_of_it() -> None:
     earlier = assigned(assignment_id="w/t/1", attempt=1)
-    first = list(attempts.measured(earlier, outcome(call("r:llm:a:0", 3)), "a"))[1]
-    again = list(attempts.measured(assigned(), outcome(call("r:llm:a:0", 0)), "b"))[1]
+    first = list(measurements.measured(earlier, outcome(call("r:llm:a:0", 3)), "a"))[1]
+    again = list(measurements.measured(assigned(), outcome(call("r:llm:a:0", 0)), "b"))[1]
 
     assert first.event_id == again.event_id
     assert not first.replayed
@@ -88,7 +88,7 @@ def test_a_paid_call_is_one_row_whoever_tells_of_it() -> None:
 def test_each_replay_is_a_row_of_its_own() -> None:
     replays = [call("r:llm:a:0", n, replayed=True) for n in (1, 2)]
 
-    rows = list(attempts.measured(assigned(), outcome(call("r:llm:a:0"), *replays), "a"))[1:]
+    rows = list(measurements.measured(assigned(), outcome(call("r:llm:a:0"), *replays), "a"))[1:]
 
     assert [row.replayed for row in rows] == [False, True, True]
     assert len({row.event_id for row in rows}) == 3
@@ -103,7 +103,7 @@ def test_a_budget_that_comes_to_its_end_is_an_event(
 ) -> None:
     alert = spec.BudgetAlert("tenant:acme:2026-11", level, "tokens", Decimal(80), Decimal(100))
 
-    row = list(attempts.measured(assigned(), outcome(alerts=[alert]), "a"))[-1]
+    row = list(measurements.measured(assigned(), outcome(alerts=[alert]), "a"))[-1]
 
     assert (row.operation, row.status, row.error_type) == (Operation.BUDGET, status, error_type)
     assert dict(row.attributes) == {
@@ -150,7 +150,7 @@ def test_choices_and_delegations_are_measured_once_whichever_attempt_tells_of_th
     ran = replace(outcome(), selections=[MADE], delegations=[ASKED])
 
     def told(**changes: Any) -> list[Any]:
-        return list(attempts.measured(assigned(**changes), ran, "w"))[1:]
+        return list(measurements.measured(assigned(**changes), ran, "w"))[1:]
 
     first, again = told(), told(attempt=3, assignment_id="w/t/3")
     assert [each.operation for each in first] == [Operation.SELECTION, Operation.DELEGATION]
@@ -172,7 +172,7 @@ def test_choices_and_delegations_are_measured_once_whichever_attempt_tells_of_th
 def test_a_delegation_that_failed_is_an_error() -> None:
     ran = replace(outcome(), delegations=[replace(ASKED, error_type="delegation.failed")])
 
-    *_, asked = attempts.measured(assigned(), ran, "w")
+    *_, asked = measurements.measured(assigned(), ran, "w")
 
     assert (asked.status, asked.error_type) == (MeasuredStatus.ERROR, "delegation.failed")
 
@@ -181,7 +181,7 @@ def test_what_an_agents_record_rests_on_is_measured_with_the_task() -> None:
     failed = replace(call(""), operation=spec.Operation.EXECUTE_TOOL, error_type="tool.failed")
     ran = replace(outcome(failed), attributes={"agent_name": "alice", "quality": "0.5"})
 
-    task, *_ = attempts.measured(assigned(answers=("make it shorter", "")), ran, "w")
+    task, *_ = measurements.measured(assigned(answers=("make it shorter", "")), ran, "w")
 
     assert task.attributes == {
         "agent_name": "alice",
@@ -239,6 +239,6 @@ def test_a_run_is_held_to_the_limits_of_its_project_and_kept_apart_as_they_say()
 def test_the_files_of_a_run_are_told_with_its_task() -> None:
     brought = replace(outcome(), files=[spec.WrittenFile("out/report.md", 120)])
 
-    task, *_ = attempts.measured(assigned(), brought, "worker")
+    task, *_ = measurements.measured(assigned(), brought, "worker")
 
     assert task.attributes == {"files": '{"out/report.md": 120}'}
