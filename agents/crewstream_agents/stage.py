@@ -1,4 +1,4 @@
-"""What surrounds a kickoff: a crew or flow with its models, its loop and its folder, and watched."""
+"""What surrounds a kickoff: a crew or flow, its models, its loop, its folder, and who watches."""
 
 from __future__ import annotations
 
