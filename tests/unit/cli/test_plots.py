@@ -19,7 +19,7 @@ def test_a_time_makes_lines_in_panels() -> None:
     drawn = plots.draw(Plot(("hour",), [("a", "c"), ("b",)]), rows, "Trend")
     assert "Trend: a, c" in drawn
     assert "Trend: b" in drawn
-    assert "01-01 00:00" in drawn
+    assert "01-01 12:00" in drawn
     assert "\x1b" not in drawn, "no colours where nobody looks"
 
 
