@@ -53,7 +53,8 @@ def told(thing: Any, seen: dict[int, int]) -> Any:
     if isinstance(thing, dict):
         return {key: told(one, seen) for key, one in thing.items()}
     if isinstance(thing, list | tuple):
-        return [told(one, seen) for one in thing]
+        # Lists that are one list are one in the copy as well.
+        return seen.setdefault(id(thing), len(seen)), [told(one, seen) for one in thing]
     return type(thing) if type(thing).__module__ in ROUTINES else thing
 
 

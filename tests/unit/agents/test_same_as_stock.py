@@ -8,6 +8,7 @@ from crewai.agents.agent_executor import AgentExecutor
 
 from crewstream_agents.copies import copied
 from crewstream_agents.executor import LeanExecutor, choose
+from crewstream_agents.isolation import isolate
 from support.shapes import several, single
 from support.shapes.log import Log, Seen, observe
 from support.shapes.models import Model, OverflowsOnce
@@ -25,6 +26,12 @@ RUNS = [(name, way) for name, shape in SHAPES.items() for way in shape.ways]
 NO_ANSWER = "Agent completed execution but produced no final output."
 """What stock answers when it has recovered from an overflow in text: nobody asks the model again.
 Ours does, which is the one difference that is meant."""
+
+
+@pytest.fixture(autouse=True)
+def _isolated() -> None:
+    """As in a runner: else every run of either side waits for SQLite and its file lock."""
+    isolate()
 
 
 def seen(shape: Shape, way: str, *, by_ours: bool) -> Seen:
