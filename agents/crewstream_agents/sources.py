@@ -22,6 +22,9 @@ SKIPPED: Final = frozenset(
 DEFINED: Final = ("crew.jsonc", "crew.json", "flow.yaml", "flow.yml")
 """The names that CrewAI gives a definition that stands at the top of a project."""
 
+TELLING: Final = frozenset({".py", ".toml", *DEFINITIONS})
+"""The files that say what a crew is; data of a project may be any number of others."""
+
 MOST_FILES: Final = 2_000
 """More of them is no project but somebody's home."""
 
@@ -60,8 +63,9 @@ def detect(
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """A project's own files, in the order of their names. Raises InvalidProject for too many."""
-    for number, path in enumerate(_walk(folder), start=1):
+    """A project's own code and definitions, by name. Raises InvalidProject for too many."""
+    telling = (path for path in _walk(folder) if path.suffix in TELLING)
+    for number, path in enumerate(telling, start=1):
         if number > MOST_FILES:
             raise InvalidProject(
                 f"{folder} has more than {MOST_FILES} files: name the folder of the project itself"

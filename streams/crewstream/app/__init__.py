@@ -9,7 +9,7 @@ import asyncio
 import gc
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,10 @@ def _collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def describe_projects(added: Path | None = None) -> Sequence[ProjectDescription]:
-    """What workers of this installation can run; `added`: its projects.yaml.
+def describe_projects(
+    added: Path | None = None, of: Collection[str] | None = None
+) -> Sequence[ProjectDescription]:
+    """What workers can run of the projects `of`, by default of all; `added`: the projects.yaml.
 
     An added project that cannot be described has no crews, and the log says why: it must not take
     the others along. Raises Misconfigured for an installed one, and for a list that is broken.
@@ -55,7 +57,8 @@ def describe_projects(added: Path | None = None) -> Sequence[ProjectDescription]
     from crewstream_agents import registry  # noqa: PLC0415  (the command line starts without it)
 
     try:
-        return [_described(project) for project in registry.projects(added).values()]
+        found = registry.projects(added).items()
+        return [_described(project) for name, project in found if of is None or name in of]
     except registry.InvalidProject as error:
         raise Misconfigured(str(error)) from error
 
