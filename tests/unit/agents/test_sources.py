@@ -94,6 +94,15 @@ def test_tests_environments_and_broken_files_are_passed_over(tmp_path: Path) -> 
     assert detect(str(tmp_path)).crews == {"right": "crew:Right"}
 
 
+def test_a_crew_of_a_module_is_found_unless_the_module_runs_it(tmp_path: Path) -> None:
+    made = "trip = Crew(agents=[], tasks=[])\n"
+    (tmp_path / "quiet.py").write_text(made + "if __name__ == '__main__':\n    trip.kickoff()\n")
+    (tmp_path / "script.py").write_text(made + "result = trip.kickoff()\n")
+    (tmp_path / "shown.py").write_text(made + "print(trip.kickoff())\n")
+
+    assert detect(str(tmp_path)).crews == {"trip": "quiet:trip"}
+
+
 def test_data_is_no_reason_to_refuse_a_project_but_a_home_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
