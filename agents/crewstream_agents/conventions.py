@@ -55,12 +55,9 @@ def check_agents(project: Project, crews: Sequence[CrewDescription]) -> None:
         )
 
 
-def able(
-    project: Project, task_type: str, declared: Sequence[str], agents: Collection[str]
-) -> Sequence[str]:
-    """The agents of a crew that can do a task: those of whom one is chosen, else the declared."""
-    named = [agent for agent in project.candidates.get(task_type, ()) if agent in agents]
-    return named or declared
+def able(project: Project, task_type: str, agents: Collection[str]) -> Sequence[str]:
+    """The agents of a crew of whom one is chosen for a task; none: the crew says who does it."""
+    return [agent for agent in project.candidates.get(task_type, ()) if agent in agents]
 
 
 def tells_all(project: Project) -> bool:
@@ -72,18 +69,19 @@ def tells_all(project: Project) -> bool:
 
 
 def depends_on(steps: Sequence[Step]) -> Mapping[str, Sequence[str]]:
-    """The tasks whose outputs CrewAI gives each task as context, so that it follows them.
+    """The tasks that CrewAI has ended before it begins each task, and whose outputs it may get.
 
-    As `Crew._execute_tasks` has it: what a task names; else all before it, unless it runs at once
-    with others (`async_execution`): such a one gets nothing.
+    What a task names; else all before it, unless it runs at once with others (`async_execution`):
+    such a one begins when the last task before it that does not has ended.
     """
     found: dict[str, Sequence[str]] = {}
     for index, step in enumerate(steps):
-        before = steps[:index]
         if step.context is not None:
             found[step.name] = list(step.context)
-        else:
-            found[step.name] = [] if step.at_once else [one.name for one in before]
+            continue
+        before = [one.name for one in steps[:index]]
+        alone = [number for number, one in enumerate(steps[:index], start=1) if not one.at_once]
+        found[step.name] = before[: max(alone, default=0)] if step.at_once else before
     return found
 
 
@@ -122,10 +120,7 @@ def _describe_crew(project: Project, crew: str) -> CrewDescription:
     tasks = _read(folder, "tasks.yaml")
     order = depends_on([_step(name, task) for name, task in tasks.items()])
     described = [_describe_task(name, task, agents, order[name]) for name, task in tasks.items()]
-    described = [
-        replace(each, agents=able(project, each.task_type, each.agents, agents))
-        for each in described
-    ]
+    described = [replace(each, agents=able(project, each.task_type, agents)) for each in described]
     sections = (*agents.values(), *tasks.values())
     texts = [str(value) for section in sections for value in section.values()]
     return CrewDescription(
@@ -156,7 +151,6 @@ def _describe_task(
         agent=agent,
         tools=[str(tool) for tool in agents.get(agent, {}).get("tools") or ()],
         depends_on=follows,
-        agents=[agent] if agent else (),
     )
 
 

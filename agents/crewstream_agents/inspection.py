@@ -94,8 +94,7 @@ def describe(name: str, template: Template | FlowTemplate) -> CrewDescription:
 def _with_candidates(project: Project, crew: CrewDescription) -> CrewDescription:
     """With the agents of which one is chosen for each task."""
     tasks = [
-        replace(each, agents=able(project, each.task_type, each.agents, crew.agents))
-        for each in crew.tasks
+        replace(each, agents=able(project, each.task_type, crew.agents)) for each in crew.tasks
     ]
     return replace(crew, tasks=tasks)
 
@@ -128,7 +127,6 @@ def _describe_task(template: Template, task: Any, follows: Sequence[str]) -> Tas
         agent=agent,
         tools=list(dict.fromkeys(tool.name for tool in tools)),
         depends_on=follows,
-        agents=[agent] if agent else list(template.agents),
     )
 
 

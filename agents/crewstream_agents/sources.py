@@ -22,6 +22,11 @@ SKIPPED: Final = frozenset(
 DEFINED: Final = ("crew.jsonc", "crew.json", "flow.yaml", "flow.yml")
 """The names that CrewAI gives a definition that stands at the top of a project."""
 
+TELLING: Final = frozenset({".py", ".toml", *DEFINITIONS})
+"""The files that say what a crew is; data of a project may be any number of others."""
+
+KICKOFFS: Final = frozenset({"kickoff", "kickoff_async", "kickoff_for_each", "akickoff"})
+
 MOST_FILES: Final = 2_000
 """More of them is no project but somebody's home."""
 
@@ -60,8 +65,9 @@ def detect(
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """A project's own files, in the order of their names. Raises InvalidProject for too many."""
-    for number, path in enumerate(_walk(folder), start=1):
+    """A project's own code and definitions, by name. Raises InvalidProject for too many."""
+    telling = (path for path in _walk(folder) if path.suffix in TELLING)
+    for number, path in enumerate(telling, start=1):
         if number > MOST_FILES:
             raise InvalidProject(
                 f"{folder} has more than {MOST_FILES} files: name the folder of the project itself"
@@ -88,8 +94,9 @@ def _of_folder(
     found = crews or {each.name: each.target for each in _named(_in_folder(layout, name))}
     if not found:
         raise InvalidProject(
-            f"{layout.folder} has no @CrewBase class, no Flow, no crew.jsonc or flow.yaml, and no "
-            "function annotated `-> Crew`: name what makes the crew, --crew NAME=module:function"
+            f"{layout.folder} has no @CrewBase class, no Flow, no crew.jsonc or flow.yaml, no Crew "
+            "at the top of a module that does not run it there, and no function annotated"
+            " `-> Crew`: name what makes the crew, --crew NAME=module:function"
         )
     return Project(
         project_id=project_id or _slug(name),
@@ -192,16 +199,32 @@ def _in_package(folder: Path, package: str) -> Iterator[Found]:
 
 
 def _in_module(path: Path, module: str) -> Iterator[Found]:
-    """The classes and functions at the top of a module that make something to run."""
+    """What at the top of a module makes something to run; nothing of one that runs it at once."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError):
         return  # what imports it will say so
+    if any(_runs(node) for node in tree.body):
+        return
     for node in tree.body:
         kind = _kind(node)
         if kind:
-            name: str = getattr(node, "name")  # noqa: B009 - a class or a function has one
+            name = _name(node)
             yield Found(identifier(name), kind, f"{module}:{name}")
+
+
+def _runs(node: ast.stmt) -> bool:
+    """Whether a script's statement kicks a crew off, as soon as somebody imports it."""
+    if not isinstance(node, ast.Expr | ast.Assign) or not isinstance(node.value, ast.Call):
+        return False
+    return any(
+        _last(call) in KICKOFFS for call in ast.walk(node) if isinstance(call, ast.Attribute)
+    )
+
+
+def _name(node: ast.stmt) -> str:
+    name: str = node.targets[0].id if isinstance(node, ast.Assign) else node.name  # type: ignore[attr-defined] # what _kind takes has one
+    return name
 
 
 def _kind(node: ast.stmt) -> str:
@@ -210,6 +233,9 @@ def _kind(node: ast.stmt) -> str:
             return "crew"
         bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
         return "flow" if any(_last(base) == "Flow" for base in bases) else ""
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+        plain = len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+        return "crew" if plain and _last(node.value.func) == "Crew" else ""
     if isinstance(node, ast.FunctionDef) and not _arguments(node):
         return "function" if node.returns is not None and _last(node.returns) == "Crew" else ""
     return ""

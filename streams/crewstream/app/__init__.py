@@ -9,7 +9,7 @@ import asyncio
 import gc
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,9 @@ def _collect_rarely() -> None:
 
 
 def describe_projects(
-    added: Path | None = None, for_all: Sequence[str] = ()
+    added: Path | None = None, of: Collection[str] | None = None, for_all: Sequence[str] = ()
 ) -> Sequence[ProjectDescription]:
-    """What workers of this installation can run; `added`: its projects.yaml.
+    """What workers can run of the projects `of`, by default of all; `added`: the projects.yaml.
 
     `for_all` are variables that all crews may read.
 
@@ -59,7 +59,8 @@ def describe_projects(
     from crewstream_agents import registry  # noqa: PLC0415  (the command line starts without it)
 
     try:
-        return [_described(project, for_all) for project in registry.projects(added).values()]
+        found = registry.projects(added).items()
+        return [_described(project, for_all) for name, project in found if of is None or name in of]
     except registry.InvalidProject as error:
         raise Misconfigured(str(error)) from error
 

@@ -152,8 +152,7 @@ def _described(settings: Settings, topics: Topics) -> Sequence[ProjectDescriptio
     """The projects that this worker serves: installed here, and named in topics.yaml."""
     if settings.worker_runs == "echo":
         return [ProjectDescription(name, name, ()) for name in topics.projects]
-    everything = describe_projects(settings.projects, settings.shown_to_crews)
-    found = [each for each in everything if each.project_id in topics.projects]
+    found = describe_projects(settings.projects, topics.projects, settings.shown_to_crews)
     if not found:
         raise Misconfigured(
             f"no project of topics.yaml ({', '.join(topics.projects)}) is installed here: install"

@@ -160,7 +160,7 @@ def _list(*, as_json: bool) -> None:
     from crewstream.app import describe_projects  # noqa: PLC0415
 
     settings = shell.begin()
-    found = describe_projects(settings.projects, settings.shown_to_crews)
+    found = describe_projects(settings.projects, for_all=settings.shown_to_crews)
     if as_json:
         shell.write_json([asdict(project) for project in found])
         return

@@ -8,7 +8,7 @@ import pytest
 
 from crewstream_agents.conventions import Step, depends_on
 from crewstream_agents.project import InvalidProject
-from crewstream_agents.sources import detect, identifier
+from crewstream_agents.sources import detect, files, identifier
 from support.brought import BROUGHT
 
 if TYPE_CHECKING:
@@ -92,6 +92,28 @@ def test_tests_environments_and_broken_files_are_passed_over(tmp_path: Path) -> 
     (tmp_path / "crew.py").write_text("class Right(Flow[State]): ...\n")
 
     assert detect(str(tmp_path)).crews == {"right": "crew:Right"}
+
+
+def test_a_crew_of_a_module_is_found_unless_the_module_runs_it(tmp_path: Path) -> None:
+    made = "trip = Crew(agents=[], tasks=[])\n"
+    (tmp_path / "quiet.py").write_text(made + "if __name__ == '__main__':\n    trip.kickoff()\n")
+    (tmp_path / "script.py").write_text(made + "result = trip.kickoff()\n")
+    (tmp_path / "shown.py").write_text(made + "print(trip.kickoff())\n")
+
+    assert detect(str(tmp_path)).crews == {"trip": "quiet:trip"}
+
+
+def test_data_is_no_reason_to_refuse_a_project_but_a_home_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crewstream_agents.sources.MOST_FILES", 2)
+    for name in ("a.csv", "b.csv", "c.csv", "one.py", "two.py"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files(tmp_path)] == ["one.py", "two.py"]
+
+    (tmp_path / "three.py").touch()
+    with pytest.raises(InvalidProject, match="more than 2 files"):
+        detect(str(tmp_path))
 
 
 @pytest.mark.parametrize(
