@@ -11,10 +11,15 @@ from crewai import Crew
 from dotenv import dotenv_values
 
 from crewstream_agents.endpoints import configured, missing_keys
-from crewstream_agents.project import PROCESS, Finding, Project
+from crewstream_agents.project import LEFT_OUT, PROCESS, REFUSED, SCOPED, Finding, Project
 from crewstream_agents.sources import files
 from crewstream_agents.stores import fault
 
+_MEMORY: Final = {
+    LEFT_OUT: "memory is left out; --memory scoped keeps one for each tenant",
+    SCOPED: "memory is kept for each tenant",
+    REFUSED: "memory is refused",
+}
 KICKOFFS: Final = frozenset({"kickoff", "kickoff_for_each"})
 
 
@@ -23,6 +28,8 @@ def of_crew(
 ) -> Iterator[Finding]:
     """The findings of one crew, as its project makes it."""
     yield from _of_settings(name, crew)
+    if crew.memory or any(getattr(agent, "memory", None) for agent in crew.agents):
+        yield Finding("change", name, _MEMORY.get(project.memory, ""))
     if kept := fault(crew, project.memory, alone=project.isolation_of(name) == PROCESS):
         yield Finding("problem", name, kept)
     for number, task in enumerate(crew.tasks, start=1):
@@ -84,8 +91,6 @@ def _of_settings(name: str, crew: Crew) -> Iterator[Finding]:
         yield Finding("change", name, "max_rpm counts for one process only, and is left out")
     if crew.verbose or any(agent.verbose for agent in agents):
         yield Finding("change", name, "verbose is off; the calls of a run are in ClickHouse")
-    if crew.memory:
-        yield Finding("change", name, "memory is kept for each tenant")
     if crew.stream:
         yield Finding("change", name, "stream is off: the result comes whole")
     if crew.output_log_file:

@@ -18,8 +18,11 @@ ISOLATIONS: Final = (COPY, FRESH, PROCESS)
 """How runs are kept apart: a copy of a crew that was built once, a crew built for the run, or that
 in a process of its own."""
 
-REFUSED: Final = "refused"
+LEFT_OUT: Final = "left_out"
 SCOPED: Final = "scoped"
+REFUSED: Final = "refused"
+MEMORIES: Final = (LEFT_OUT, SCOPED, REFUSED)
+"""What becomes of a crew's memory: it runs without, each tenant has one, the crew does not run."""
 
 
 class InvalidProject(Exception):
@@ -44,8 +47,8 @@ class Project:
     of agents whom a manager may be given in each other's place, again by their records.
 
     `isolation` of its runs, of all or by crew. `environment`: variables that its crews may read
-    beside those that all crews do, names or patterns. `memory`: refused, or scoped: kept for each
-    tenant.
+    beside those that all crews do, names or patterns. `memory`: left_out, scoped, which is one for
+    each tenant, or refused.
     """
 
     project_id: str
@@ -60,7 +63,7 @@ class Project:
     interchangeable: Sequence[Sequence[str]] = ()
     isolation: str | Mapping[str, str] = COPY
     environment: Sequence[str] | AbstractSet[str] = ()
-    memory: str = REFUSED
+    memory: str = LEFT_OUT
 
     def isolation_of(self, crew: str) -> str:
         """How runs of a crew are kept apart. Raises InvalidProject."""

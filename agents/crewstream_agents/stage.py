@@ -123,7 +123,7 @@ class Stage:
         """Have a crew that a flow starts run as one that runs alone."""
         where = f"crew {crew.name} of flow {self.task.crew}"
         refuse_what_cannot_run_here(crew, where)
-        self.templates.check(crew, self.task.project_id, where)
+        self.templates.keep_apart(crew, self.task.project_id, where)
         settle(crew)
         self._equip(crew)
         if crew.memory:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from crewai_core.lock_store import set_lock_backend
 
 from crewstream_agents.failures import RunRefused
-from crewstream_agents.project import SCOPED
+from crewstream_agents.project import LEFT_OUT, SCOPED
 from crewstream_agents.scopes import MEMORY_SETTING, memory_place
 
 if TYPE_CHECKING:
@@ -31,17 +31,27 @@ LANCE_LOCK: Final = "lancedb:"
 def check(crew: Crew, where: str, memory: str, *, alone: bool) -> None:
     """Refuse what would reach from one tenant or project to another.
 
-    `memory` is what the project says: refused or scoped. `alone`: nothing else runs in this
-    process, now or later, so what it stores is seen by nobody else. Raises RunRefused
+    `memory` is what the project says: left_out, scoped or refused. `alone`: nothing else runs in
+    this process, now or later, so what it stores is seen by nobody else. Raises RunRefused
     (`crew.invalid`).
     """
     if found := fault(crew, memory, alone=alone):
         raise RunRefused("crew.invalid", f"{where}: {found}")
 
 
+def leave_out(crew: Crew) -> None:
+    """Have a crew remember nothing: what CrewAI keeps by a crew's name, all tenants would read."""
+    crew.memory = False
+    cast("Any", crew).create_crew_memory()
+    for agent in crew.agents:
+        if getattr(agent, "memory", None):
+            agent.memory = None
+
+
 def fault(crew: Crew, memory: str, *, alone: bool) -> str:
     """Why `check` refuses a crew; empty when it does not."""
-    return _memory_fault(crew, memory) or _knowledge_fault(crew, alone=alone)
+    of_memory = "" if memory == LEFT_OUT else _memory_fault(crew, memory)
+    return of_memory or _knowledge_fault(crew, alone=alone)
 
 
 def scope(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> None:

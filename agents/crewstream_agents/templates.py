@@ -15,7 +15,7 @@ from crewstream_agents.copies import copied
 from crewstream_agents.framing import EXPECTED, REQUEST
 from crewstream_agents.loading import LoadedFlow, load
 from crewstream_agents.models import substitute
-from crewstream_agents.project import COPY
+from crewstream_agents.project import COPY, LEFT_OUT
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.registry import InvalidProject, Project, crew_target
 from crewstream_agents.standin import Choose, standing_in
@@ -138,15 +138,17 @@ class Templates:
         """What a project says of itself, if it is installed here."""
         return self.projects.get(project_id)
 
-    def check(self, crew: Crew, project_id: str, where: str) -> None:
-        """Raises RunRefused (`crew.invalid`): a crew of a project that must not run here."""
+    def keep_apart(self, crew: Crew, project_id: str, where: str) -> None:
+        """Have a crew share nothing between tenants. Raises RunRefused (`crew.invalid`)."""
         memory = self.projects[project_id].memory
+        if memory == LEFT_OUT:
+            stores.leave_out(crew)
         stores.check(crew, where, memory, alone=self.alone)
 
     def _build(self, project_id: str, crew: str) -> Template | FlowTemplate:
         template = build(self._known(project_id, crew), crew, self.environ)
         if isinstance(template, Template):
-            self.check(template.crew, project_id, self.projects[project_id].crews[crew])
+            self.keep_apart(template.crew, project_id, self.projects[project_id].crews[crew])
         return template
 
     def _isolation(self, project_id: str, crew: str) -> str:

@@ -12,7 +12,7 @@ from crewstream.contracts.topics import Topics
 from crewstream.errors import Misconfigured
 from crewstream_agents import book, describing, registry, scaffold, sources
 from crewstream_agents.describing import Inspection
-from crewstream_agents.project import InvalidProject, Project
+from crewstream_agents.project import COPY, LEFT_OUT, InvalidProject, Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Source:
     """What a person named: a folder, a file or a module, and how to take it.
 
     `crews` are targets by name, instead of those that would be found; an empty `project_id` or
-    `title` is made of the project's own name. `environment` are variables that its crews may read.
+    `title` is made of the project's own name. The others are as those of Project.
     """
 
     what: str
@@ -29,6 +29,8 @@ class Source:
     title: str = ""
     compat: bool = False
     environment: Sequence[str] = ()
+    isolation: str = COPY
+    memory: str = LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +104,10 @@ def _found(source: Source) -> Project:
     project = sources.detect(
         source.what, crews=source.crews, project_id=source.project_id, title=source.title
     )
-    return replace(project, compat=source.compat, environment=tuple(source.environment))
+    return replace(
+        project,
+        compat=source.compat,
+        environment=tuple(source.environment),
+        isolation=source.isolation,
+        memory=source.memory,
+    )

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -52,6 +52,15 @@ Env = Annotated[
     ),
 ]
 
+Isolation = Annotated[
+    Literal["copy", "fresh", "process"],
+    typer.Option(help="How its runs are kept apart: see docs/security.md."),
+]
+Memory = Annotated[
+    Literal["left_out", "scoped", "refused"],
+    typer.Option(help="Of crews that remember: run without, keep one for each tenant, refuse."),
+]
+
 
 @app.callback(invoke_without_command=True)
 def projects(context: typer.Context, *, as_json: AsJson = False) -> None:
@@ -75,6 +84,8 @@ def check(
     title: Title = "",
     compat: Compat = False,
     env: Env = None,
+    isolation: Isolation = "copy",
+    memory: Memory = "left_out",
     as_json: AsJson = False,
 ) -> None:
     """Make a project's crews and say what would be otherwise here; changes nothing.
@@ -84,7 +95,13 @@ def check(
     from crewstream.app import projects as bring  # noqa: PLC0415
 
     settings = shell.begin()
-    source = replace(_source(what, crew, id_, title), compat=compat, environment=env or ())
+    source = replace(
+        _source(what, crew, id_, title),
+        compat=compat,
+        environment=env or (),
+        isolation=isolation,
+        memory=memory,
+    )
     checked = bring.check(source, settings)
     _show(checked, as_json=as_json)
     raise typer.Exit(1 if checked.inspection.problems else 0)
@@ -99,6 +116,8 @@ def add(
     title: Title = "",
     compat: Compat = False,
     env: Env = None,
+    isolation: Isolation = "copy",
+    memory: Memory = "left_out",
     as_json: AsJson = False,
 ) -> None:
     """Check a project, put it on this installation's list, and make its topics.
@@ -109,7 +128,13 @@ def add(
     from crewstream.app import projects as bring  # noqa: PLC0415
 
     settings = shell.begin()
-    source = replace(_source(what, crew, id_, title), compat=compat, environment=env or ())
+    source = replace(
+        _source(what, crew, id_, title),
+        compat=compat,
+        environment=env or (),
+        isolation=isolation,
+        memory=memory,
+    )
     checked = bring.add(source, settings)
     added = bool(checked.inspection.crews)
     topics = _make_topics(settings, checked) if added else ""

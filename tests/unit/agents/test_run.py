@@ -21,6 +21,7 @@ from crewstream_agents.isolation import isolate
 from crewstream_agents.journal import seam
 from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Route
 from crewstream_agents.progress import REPEAT_S
+from crewstream_agents.project import REFUSED
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Operation, Status, ToolFailure, Upstream
 from crewstream_agents.templates import Templates
@@ -343,4 +344,4 @@ async def test_what_cannot_run_here_is_refused(fault: str, monkeypatch: pytest.M
     monkeypatch.setattr("crewsample.crew.QuotesCrew", Maker)
 
     with pytest.raises(RunRefused, match=fault):
-        await Templates({"sample": PROJECT}).of(QUOTE)
+        await Templates({"sample": replace(PROJECT, memory=REFUSED)}).of(QUOTE)

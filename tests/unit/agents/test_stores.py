@@ -21,7 +21,7 @@ from typing_extensions import override
 from crewstream_agents import stores
 from crewstream_agents.failures import RunRefused
 from crewstream_agents.isolation import RAG_FOLDER, keep_below
-from crewstream_agents.project import REFUSED, SCOPED
+from crewstream_agents.project import LEFT_OUT, REFUSED, SCOPED
 from crewstream_agents.run import Run
 from crewstream_agents.scopes import MEMORY_SETTING, memory_place
 from crewstream_agents.spec import CrewTask, Status
@@ -76,6 +76,18 @@ def test_memory_is_refused_unless_the_project_has_it_scoped(remembering: Crew) -
     assert said.startswith("here: CrewAI keeps memory by the crew's name")
     assert "Project(memory='scoped')" in said
     stores.check(remembering, "here", SCOPED, alone=False)
+
+
+def test_memory_is_left_out_unless_the_project_says_otherwise(remembering: Crew) -> None:
+    remembering.agents[0].memory = True
+
+    stores.leave_out(remembering)
+
+    assert not remembering.memory
+    assert remembering._memory is None  # noqa: SLF001 - what CrewAI's agents ask
+    assert not remembering.agents[0].memory
+    assert PROJECT.memory == LEFT_OUT
+    stores.check(remembering, "here", LEFT_OUT, alone=False)
 
 
 def test_scoped_memory_needs_an_embedder_of_its_own(remembering: Crew) -> None:
