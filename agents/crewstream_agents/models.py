@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +73,17 @@ def assign(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> ModelChoic
 def fallbacks(llm: BaseLLM) -> Sequence[BaseLLM]:
     """The models that a route has behind this one."""
     return _behind.get(id(llm), ())
+
+
+def own_counters(crew: Crew) -> None:
+    """Have the models of each agent counted for itself, from zero.
+
+    Otherwise `CrewOutput.token_usage` adds up what agents and earlier runs used that share a model.
+    """
+    for agent in _staff(crew):
+        agent.llm = _uncounted(agent.llm)
+    if isinstance(crew.manager_llm, BaseLLM):
+        crew.manager_llm = _uncounted(crew.manager_llm)
 
 
 def choice_of(environ: Mapping[str, str]) -> ModelChoice:
@@ -189,7 +202,7 @@ def full_name(llm: Any) -> str:
 
 
 _behind: Final[dict[int, Sequence[BaseLLM]]] = {}
-"""By the identity of a client, which `_client` keeps for ever."""
+"""By the identity of a client, which `_client` keeps for ever, or of a copy while it lives."""
 
 
 # A client holds connections and takes a fifth of a second to make, so runs share one; what they
@@ -201,6 +214,25 @@ def _client(chain: tuple[Endpoint, ...]) -> BaseLLM:
     _behind[id(llm)] = tuple(_client((other,)) for other in others)
     # The one of a route stays, also where an overlay maps what crews make while they run.
     return mark_mapped(llm)
+
+
+def _staff(crew: Crew) -> Iterator[Any]:
+    yield from crew.agents
+    if crew.manager_agent is not None:
+        yield crew.manager_agent
+
+
+def _uncounted(llm: Any) -> Any:
+    """A copy that counts for itself. It is known as its original is, by what is behind it."""
+    if not isinstance(llm, BaseLLM):
+        return llm
+    own = copy.copy(llm)
+    own._token_usage = dict.fromkeys(llm._token_usage, 0)  # noqa: SLF001 - guarded by a test
+    if id(llm) in _behind:
+        _behind[id(own)] = _behind[id(llm)]
+        weakref.finalize(own, _behind.pop, id(own))
+        mark_mapped(own)
+    return own
 
 
 def _made(endpoint: Endpoint) -> BaseLLM:

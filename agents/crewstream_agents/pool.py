@@ -206,17 +206,21 @@ class RunnerPool:
         """The end of a run that cannot tell itself; what it has paid for is in its journal."""
         task = ticket.task
         if task.journal and self._setup.journal is not None:
-            with contextlib.suppress(TimeoutError, RunnerDied):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ACCOUNT_WITHIN_S):
-                    return await (await self._fit(task)).account(task, failure)
+                    return await self._told(task, failure)
         return unfinished(ticket, failure)
 
-    async def _fit(self, task: CrewTask) -> Remote:
-        """Any runner that does not hold this run, free or not."""
+    async def _told(self, task: CrewTask, failure: Failure) -> CrewOutcome:
         while True:
-            fit = [
-                r for r in self._fleet.serving if task.assignment_id not in {*r.runs, *r.stopping}
-            ]
+            with contextlib.suppress(RunnerDied):
+                return await (await self._fit(task)).account(task, failure)
+
+    async def _fit(self, task: CrewTask) -> Remote:
+        """Any live runner that does not hold this run, free or not."""
+        while True:
+            alive = [remote for remote in self._fleet.serving if not remote.gone.is_set()]
+            fit = [r for r in alive if task.assignment_id not in {*r.runs, *r.stopping}]
             if fit:
                 return min(fit, key=lambda remote: len(remote.runs))
             await asyncio.sleep(self._limits.heartbeat_s / 10)

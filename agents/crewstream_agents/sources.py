@@ -95,8 +95,8 @@ def _of_folder(
     if not found:
         raise InvalidProject(
             f"{layout.folder} has no @CrewBase class, no Flow, no crew.jsonc or flow.yaml, no Crew "
-            "at the top of a module that does not run it there, and no function annotated"
-            " `-> Crew`: name what makes the crew, --crew NAME=module:function"
+            "at the top of a module that does not run it, and no function annotated `-> Crew`:"
+            " name what makes the crew, --crew NAME=module:function"
         )
     return Project(
         project_id=project_id or _slug(name),

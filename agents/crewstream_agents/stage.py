@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from crewai.llm_overlay import llm_overlay
 
 from crewstream_agents import executor, flows, parts, routes, stores
-from crewstream_agents.belongings import own_counters
 from crewstream_agents.casting import Casting
 from crewstream_agents.delegation import Delegations
 from crewstream_agents.folder import redirect
 from crewstream_agents.framing import EXPECTED, REQUEST, missing, placeholders, request_text
-from crewstream_agents.models import choice_of, makes, substitute
+from crewstream_agents.models import choice_of, makes, own_counters, substitute
 from crewstream_agents.refusal import RunRefused
 from crewstream_agents.standin import standing_in
 from crewstream_agents.templates import (

@@ -77,7 +77,7 @@ def scope(crew: Crew, task: CrewTask, environ: Mapping[str, str]) -> None:
 
 
 def install_locks() -> None:
-    """Once per process: locks of memories lie beside them, where every runner finds them.
+    """Once per process: locks of memories lie within them, where every runner finds them.
 
     CrewAI puts them into the folder for temporary files, and each runner has its own.
     """
@@ -87,8 +87,8 @@ def install_locks() -> None:
 @contextmanager
 def _locked(name: str, **_timeout: Any) -> Iterator[None]:
     _, _, memory = name.partition(LANCE_LOCK)
-    other = Path(tempfile.gettempdir(), sha256(name.encode()).hexdigest()[:24])
-    with Path(f"{memory or other}.lock").open("w") as file:
+    other = Path(tempfile.gettempdir(), f"{sha256(name.encode()).hexdigest()[:24]}.lock")
+    with (Path(memory, "lock") if memory else other).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

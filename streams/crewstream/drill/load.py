@@ -27,9 +27,9 @@ ATTEMPT_TIMEOUT_S = 180.0
 TWICE_EVERY = 10
 # Of so many, one waits for another; no divisor of the shapes, so that each comes to wait.
 WAITS_EVERY = 7
-# What the model refuses with 429: CrewAI asks three times, its client twice each time. So the
-# attempt fails, and the next one has to go on where it was.
-REFUSALS = 6
+# What the model refuses with 429: a run asks once more, and no oftener. So the attempt fails, and
+# the next one has to go on where it was.
+REFUSALS = 2
 AGAIN_AFTER_S = 1.0
 
 Shape = Callable[["Maker"], Sequence[TaskRequest]]

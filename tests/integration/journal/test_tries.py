@@ -20,6 +20,7 @@ from crewstream_agents.journal.store import Redises
 from crewstream_agents.limits import serving
 from crewstream_agents.measure import Recorder
 from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Rate, Route
+from crewstream_agents.project import Project
 from crewstream_agents.run import Run
 from crewstream_agents.spec import (
     CrewOutcome,
@@ -29,7 +30,7 @@ from crewstream_agents.spec import (
     Operation,
     Status,
 )
-from crewstream_agents.templates import Template
+from crewstream_agents.templates import Template, Templates
 from support.openai_stub import Body, Fault, OpenAIStub
 
 pytestmark = [
@@ -47,19 +48,6 @@ PRICES = {
 
 NOBODY = Route((ModelSpec("offline"),), agent="nobody")
 """So that there is a route, and what crews declare is not replaced by the offline model."""
-
-
-class One:
-    """Templates of a single crew."""
-
-    def __init__(self, crew: Crew) -> None:
-        self._template = Template(crew, [agent.role for agent in crew.agents])
-
-    async def get(self, *_: str) -> Template:
-        return self._template
-
-    def external_tools(self, _: str) -> list[str]:
-        return []
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +100,10 @@ async def execute(
     redises: Redises | None = None,
 ) -> CrewOutcome:
     run = Run(task, redises, policy=policy, recorder=Recorder(prices=PRICES))
-    templates: Any = One(crew)
+    template = Template(crew, [agent.role for agent in crew.agents])
+    project = Project(task.project_id, "P", {"c": "nowhere:Crew"})
+    built: dict[Any, Any] = {(task.project_id, "c"): template}
+    templates = Templates({task.project_id: project}, _built=built)
     environ = {"CREWSTREAM_EXECUTOR": executor, "OPENAI_API_KEY": "k"}
     return await run.execute(templates, models.assign, environ)
 

@@ -16,9 +16,10 @@ from crewkeeper.crew import assign
 from crewsample.model import ScriptedModel
 from typing_extensions import override
 
-from crewstream_agents.belongings import own_counters, own_tools
+from crewstream_agents.belongings import own_tools
 from crewstream_agents.folder import run_folder
 from crewstream_agents.isolation import isolate
+from crewstream_agents.models import own_counters
 from crewstream_agents.project import COPY, FRESH, InvalidProject
 from crewstream_agents.run import Run
 from crewstream_agents.spec import CrewOutcome, CrewTask, Status, WrittenFile

@@ -16,7 +16,7 @@ from crewai.tasks.llm_guardrail import LLMGuardrail
 
 from crewstream_agents import models, policy
 from crewstream_agents.limits import serving
-from crewstream_agents.models import ModelNotConfigured, assign, configured, fallbacks
+from crewstream_agents.models import ModelNotConfigured, assign, configured, fallbacks, own_counters
 from crewstream_agents.offline.model import OFFLINE, OfflineModel
 from crewstream_agents.policy import ModelPolicy, ModelSpec, Policy, Route
 from crewstream_agents.routes import overlay
@@ -205,6 +205,17 @@ def test_models_behind_are_known_by_the_first(routed: Callable[..., None]) -> No
     given: Any = made.agents[0].llm
     assert [name_of(one) for one in fallbacks(given)] == ["b", OFFLINE]
     assert fallbacks(LLM(model="openai/gpt-4o", api_key="k")) == ()
+
+
+def test_copies_of_a_routed_model_have_the_same_behind_them(routed: Callable[..., None]) -> None:
+    routed(Route((served("a"), served("b"))))
+    made = crew()
+    assign(made, TASK, {})
+
+    own_counters(made)
+
+    given: Any = made.agents[0].llm
+    assert [name_of(one) for one in fallbacks(given)] == ["b"]
 
 
 def test_a_route_may_be_offline(routed: Callable[..., None]) -> None:

@@ -144,4 +144,10 @@ def test_context_is_what_crewai_hands_on() -> None:
         Step("e", context=[]),
     ]
 
-    assert depends_on(steps) == {"a": [], "b": [], "c": ["a"], "d": ["a", "b", "c"], "e": []}
+    assert depends_on(steps) == {
+        "a": [],
+        "b": ["a"],
+        "c": ["a"],
+        "d": ["a", "b", "c"],
+        "e": [],
+    }

@@ -146,13 +146,14 @@ def test_no_tenant_has_a_name_that_leads_to_another(name: str) -> None:
     assert place != Path(memory_place("/memories", "..", "%2E"))
 
 
-def test_locks_of_memories_lie_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_of_memories_lie_within_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "memory").mkdir()
     stores.install_locks()
     try:
         with lock_store.lock(f"{stores.LANCE_LOCK}{tmp_path}/memory"), lock_store.lock("another"):
-            assert len(list(tmp_path.glob("*.lock"))) == 2
-            assert (tmp_path / "memory.lock").exists()
+            assert len(list(tmp_path.glob("*.lock"))) == 1
+            assert (tmp_path / "memory" / "lock").exists()
     finally:
         lock_store.set_lock_backend(None)
 
