@@ -39,6 +39,9 @@ UNCHANGING: Final = (I18N, Logger)
 MADE_ANEW: Final = (RWLock, type(Lock()), TaskOutputStorageHandler)
 """What belongs to one copy and starts empty."""
 
+SOURCES: Final = ("apps", "mcps")
+CALLING: Final = "function_calling_llm"
+
 PLAIN: Final = (str, int, float, bytes, datetime, Enum, UUID)
 """What two copies have to have the same of."""
 
@@ -86,26 +89,47 @@ _moulds: WeakKeyDictionary[Crew, Mould | None] = WeakKeyDictionary()
 
 
 def copied(crew: Crew) -> Crew:
-    """What `crew.copy()` returns. The crew must not change any more once it was copied."""
+    """A crew of one's own, as `crew.copy()` makes it. The crew must not change from then on."""
     if crew not in _moulds:
         _moulds[crew] = mould(crew)
     made = _moulds[crew]
-    return crew.copy() if made is None else made.cast()
+    return _whole(crew) if made is None else made.cast()
 
 
 def mould(crew: Crew) -> Mould | None:
     """The mould of a crew; None when only CrewAI can copy it."""
     if not crewai.__version__.startswith(SUPPORTED_CREWAI):
         return None
-    pattern = crew.copy()
+    pattern = _whole(crew)
     try:
-        parts = _compared(pattern, crew.copy())
+        parts = _compared(pattern, _whole(crew))
         made = Mould(pattern, parts.shared, parts.own)
         again = _compared(pattern, made.cast())
     except (UnknownPart, RecursionError) as error:
         logger.info("crew %s is copied by CrewAI itself: %s", crew.name, error)
         return None
     return made if again.paths == parts.paths else None
+
+
+def _whole(crew: Crew) -> Crew:
+    """What `crew.copy()` returns, with what it leaves out: where agents' tools come from.
+
+    And with the model that a crew has for tool calls, at which it fails.
+    """
+    calling = crew.function_calling_llm
+    # The original stays as it is: others may be copying it.
+    made = (crew.model_copy(update={CALLING: None}) if calling else crew).copy()
+    if calling:
+        made.function_calling_llm = calling
+    for agent, own in zip(_staff(crew), _staff(made), strict=True):
+        for source in SOURCES:
+            if given := getattr(agent, source):
+                setattr(own, source, given)
+    return made
+
+
+def _staff(crew: Crew) -> Sequence[BaseAgent]:
+    return [*crew.agents, *([crew.manager_agent] if crew.manager_agent is not None else [])]
 
 
 def _cast(thing: Any, made: dict[int, object]) -> Any:

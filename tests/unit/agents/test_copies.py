@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from crewai import Crew
+from crewai.mcp import MCPServerStdio
 from crewai.tasks.llm_guardrail import LLMGuardrail
 from pydantic import BaseModel
 
@@ -104,6 +105,22 @@ def test_a_crew_with_a_part_that_is_not_known_is_copied_by_crewai() -> None:
     assert mould(template) is None
     guardrail = copied(template).tasks[0]._guardrail  # noqa: SLF001 - where CrewAI keeps it
     assert isinstance(guardrail, LLMGuardrail)
+
+
+def test_what_crewais_copy_leaves_out_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    server = MCPServerStdio(command="server")
+    original = crew(function_calling_llm="openai/gpt-4o")
+    calling = original.function_calling_llm
+    original.agents[0].mcps, original.agents[0].apps = [server], ["gmail"]
+
+    copies = [copied(original) for _ in range(2)]
+
+    assert mould(original) is not None
+    assert original.function_calling_llm is calling
+    for made in copies:
+        assert (made.agents[0].mcps, made.agents[0].apps) == ([server], ["gmail"])
+        assert isinstance(made.function_calling_llm, type(calling))
 
 
 @pytest.mark.usefixtures("_no_mould_of_releases")
