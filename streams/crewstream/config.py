@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     replicas: int | None = Field(
         default=None,
         ge=1,
-        description="Copies of every topic, instead of those in topics.yaml; 1 on one broker.",
+        description="Copies of every topic, instead of those in topics.yaml. One broker has 1.",
     )
     topics: Path | None = Field(
         default=None, description="The installation's own topics.yaml; empty: the one that ships."

@@ -87,6 +87,7 @@ def test_a_topic_that_there_is_not_is_refused(
 def test_one_replica_needs_one_in_sync() -> None:
     for topic in Topics.load(replicas=1).all():
         assert (topic.replicas, topic.config["min.insync.replicas"]) == (1, "1")
+    assert Topics.load().on_one_broker().all() == Topics.load(replicas=1).all()
     for topic in Topics.load(replicas=5).all():
         assert (topic.replicas, topic.config["min.insync.replicas"]) == (5, "2")
 

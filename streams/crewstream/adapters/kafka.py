@@ -37,10 +37,15 @@ _POLL_S = 0.05
 async def plan(topics: Topics, connection: KafkaConnection) -> Plan:
     """Compare topics.yaml with the cluster; changes nothing.
 
-    Raises Unreachable, Invalid (the cluster refuses to tell).
+    On a single broker one copy of each topic is wanted. Raises Unreachable, Invalid (the cluster
+    refuses to tell).
     """
     async with _admin(connection) as admin:
-        return topic_plan.plan(topics, await _actual(admin, f"{topics.prefix}."))
+        found = await _actual(admin, f"{topics.prefix}.")
+        brokers = (await admin.describe_cluster())["brokers"]
+        # A topic with more copies tells a cluster whose other brokers are away from a single one.
+        alone = len(brokers) == 1 and all(topic.replicas <= 1 for topic in found)
+        return topic_plan.plan(topics.on_one_broker() if alone else topics, found)
 
 
 async def apply(plan: Plan, connection: KafkaConnection) -> None:

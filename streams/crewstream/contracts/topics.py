@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["PROJECT", "Topic", "TopicTemplate", "Topics", "partition_for"]
 
 PROJECT = "{project}"
+IN_SYNC = "min.insync.replicas"
 FULL = "FULL_TRANSITIVE"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=60)]
 Count = Annotated[int, Field(ge=1)]
 
 
 def _countable(config: dict[str, str]) -> dict[str, str]:
-    if not config.get("min.insync.replicas", "1").isdecimal():
-        raise ValueError("min.insync.replicas is a number")
+    if not config.get(IN_SYNC, "1").isdecimal():
+        raise ValueError(f"{IN_SYNC} is a number")
     return config
 
 
@@ -143,6 +144,14 @@ class Topics:
         """Every topic, those of each project written out."""
         return tuple(self._by_name.values())
 
+    def on_one_broker(self) -> Topics:
+        """The same with one copy of each, which is all that a single broker can have."""
+        single = {
+            name: replace(topic, replicas=1, config=_reachable(topic.config, 1))
+            for name, topic in self._by_name.items()
+        }
+        return replace(self, _by_name=single)
+
     def full(self, template: str, project: str | None = None) -> str:
         """The name in Kafka: ("{project}.tasks", "bizoholic") -> "crewstream.bizoholic.tasks".
 
@@ -187,9 +196,9 @@ def _expand(
     replicas: int | None,
 ) -> Sequence[Topic]:
     copies = replicas or each.replicas or file.defaults.replicas
-    config = file.defaults.config | each.config
-    if replicas is not None and int(config.get("min.insync.replicas", "1")) > replicas:
-        config["min.insync.replicas"] = str(replicas)
+    config: Mapping[str, str] = file.defaults.config | each.config
+    if replicas is not None:
+        config = _reachable(config, replicas)
     return [
         Topic(
             name=_full(prefix, each.name, project),
@@ -204,6 +213,13 @@ def _expand(
         )
         for project in (file.projects if PROJECT in each.name else (None,))
     ]
+
+
+def _reachable(config: Mapping[str, str], copies: int) -> Mapping[str, str]:
+    """A topic's settings with no more copies in sync wanted than there are."""
+    if int(config.get(IN_SYNC, "1")) <= copies:
+        return config
+    return {**config, IN_SYNC: str(copies)}
 
 
 def _full(prefix: str, template: str, project: str | None) -> str:
