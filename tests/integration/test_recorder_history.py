@@ -249,6 +249,17 @@ async def test_objectives_have_budgets_that_burn(analytics: Analytics) -> None:
     assert one["events"] == fast["events"] > 6 * 24 * 30
 
 
+async def test_dead_letters_are_counted_by_what_was_wrong_with_the_last_of_each(
+    analytics: Analytics,
+) -> None:
+    rows = await answer(analytics, "dead_letters")
+
+    seen = {"topic": "tasks", "error_type": "Undecodable", "letters": 1, "last_error": "no schema"}
+    assert [{**row, "last_seen": None} for row in rows] == [
+        {**seen, "last_position": "tasks[0]@7", "last_seen": None}
+    ]
+
+
 async def test_the_rules_find_what_the_story_tells_and_nothing_else(analytics: Analytics) -> None:
     found = await rules.findings(analytics)
     assert found.ran == set(rules.rules())
