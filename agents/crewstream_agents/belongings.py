@@ -9,7 +9,14 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crewai import Crew
+
+
+def staff(crew: Crew) -> Sequence[Any]:
+    """A crew's agents, its manager among them."""
+    return [*crew.agents, *filter(None, [crew.manager_agent])]
 
 
 def own_tools(crew: Crew) -> None:
@@ -19,8 +26,8 @@ def own_tools(crew: Crew) -> None:
     tool holds stay shared with the template: they cannot be copied in general.
     """
     copied: dict[int, Any] = {}
-    for holder in (*crew.agents, crew.manager_agent, *crew.tasks):
-        if holder is not None and holder.tools:
+    for holder in (*staff(crew), *crew.tasks):
+        if holder.tools:
             holder.tools = [copied.setdefault(id(tool), _own_tool(tool)) for tool in holder.tools]
 
 

@@ -29,6 +29,7 @@ from crewai.utilities.rw_lock import RWLock
 from crewai.utilities.task_output_storage_handler import TaskOutputStorageHandler
 from pydantic import BaseModel
 
+from crewstream_agents.belongings import staff
 from crewstream_agents.executor import SUPPORTED_CREWAI
 
 logger = logging.getLogger(__name__)
@@ -121,15 +122,11 @@ def _whole(crew: Crew) -> Crew:
     made = (crew.model_copy(update={CALLING: None}) if calling else crew).copy()
     if calling:
         made.function_calling_llm = calling
-    for agent, own in zip(_staff(crew), _staff(made), strict=True):
+    for agent, own in zip(staff(crew), staff(made), strict=True):
         for source in SOURCES:
             if given := getattr(agent, source):
                 setattr(own, source, given)
     return made
-
-
-def _staff(crew: Crew) -> Sequence[BaseAgent]:
-    return [*crew.agents, *([crew.manager_agent] if crew.manager_agent is not None else [])]
 
 
 def _cast(thing: Any, made: dict[int, object]) -> Any:

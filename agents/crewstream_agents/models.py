@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from crewai.constants import DEFAULT_LLM_MODEL
 from crewai.llm_overlay import mark_mapped
 from crewai.tasks.llm_guardrail import LLMGuardrail
 
+from crewstream_agents.belongings import staff
 from crewstream_agents.endpoints import (
     DEFAULT_TIMEOUT_S,
     Endpoint,
@@ -80,7 +81,7 @@ def own_counters(crew: Crew) -> None:
 
     Otherwise `CrewOutput.token_usage` adds up what agents and earlier runs used that share a model.
     """
-    for agent in _staff(crew):
+    for agent in staff(crew):
         agent.llm = _uncounted(agent.llm)
     if isinstance(crew.manager_llm, BaseLLM):
         crew.manager_llm = _uncounted(crew.manager_llm)
@@ -216,12 +217,6 @@ def _client(chain: tuple[Endpoint, ...]) -> BaseLLM:
     return mark_mapped(llm)
 
 
-def _staff(crew: Crew) -> Iterator[Any]:
-    yield from crew.agents
-    if crew.manager_agent is not None:
-        yield crew.manager_agent
-
-
 def _uncounted(llm: Any) -> Any:
     """A copy that counts for itself. It is known as its original is, by what is behind it."""
     if not isinstance(llm, BaseLLM):
@@ -292,7 +287,7 @@ def _go_offline(crew: Crew) -> None:
     crew.planning = False
     if crew.manager_llm is not None:
         crew.manager_llm = model
-    for agent in [*crew.agents, *([crew.manager_agent] if crew.manager_agent else [])]:
+    for agent in staff(crew):
         agent.llm = model
         if isinstance(agent, Agent):
             agent.function_calling_llm = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from crewai.llm_overlay import llm_overlay
 
 from crewstream_agents import executor, flows, parts, routes, stores
+from crewstream_agents.belongings import staff
 from crewstream_agents.casting import Casting
 from crewstream_agents.delegation import Delegations
 from crewstream_agents.folder import redirect
@@ -134,7 +135,7 @@ class Stage:
         choice = self.assign(crew, self.task, self.environ)
         self.model, self.recorder.offline = choice.model, choice.offline
         own_counters(crew)
-        executor.choose([*crew.agents, *filter(None, [crew.manager_agent])], self.environ)
+        executor.choose(staff(crew), self.environ)
 
     def _overlaid(self, roles: Sequence[str]) -> AbstractContextManager[Any]:
         """Models that are made by their names in here are those of the routes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -95,8 +95,11 @@ def check(
     from crewstream.app import projects as bring  # noqa: PLC0415
 
     settings = shell.begin()
-    source = replace(
-        _source(what, crew, id_, title),
+    source = _source(
+        what,
+        crew,
+        project_id=id_,
+        title=title,
         compat=compat,
         environment=env or (),
         isolation=isolation,
@@ -128,8 +131,11 @@ def add(
     from crewstream.app import projects as bring  # noqa: PLC0415
 
     settings = shell.begin()
-    source = replace(
-        _source(what, crew, id_, title),
+    source = _source(
+        what,
+        crew,
+        project_id=id_,
+        title=title,
         compat=compat,
         environment=env or (),
         isolation=isolation,
@@ -198,13 +204,13 @@ def _list(*, as_json: bool) -> None:
     shell.write_table(("project", "crew", "kind", "task", "agent", "tools"), rows)
 
 
-def _source(what: str, crew: Sequence[str] | None, id_: str, title: str) -> Source:
+def _source(what: str, crew: Sequence[str] | None, **said: Any) -> Source:
     from crewstream.app.projects import Source  # noqa: PLC0415
 
     pairs = [each.partition("=") for each in crew or ()]
     if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
         raise typer.BadParameter(f"--crew {wrong[0]}: write it as NAME=module:name")
-    return Source(what, {name: target for name, _, target in pairs}, id_, title)
+    return Source(what, {name: target for name, _, target in pairs}, **said)
 
 
 def _make_topics(settings: Settings, checked: Checked) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -43,13 +42,4 @@ def status(*, as_json: AsJson = False) -> None:
 async def _status(settings: Settings) -> Rebuilt:
     from crewstream.app.rebuild import rebuild_status  # noqa: PLC0415
 
-    shown = -1
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // max(total, 1)
-        if sys.stderr.isatty() and percent != shown:
-            shown = percent
-            print(f"\r{percent} % of the log", end="\n" if done == total else "", file=sys.stderr)
-
-    return await rebuild_status(settings, progress)
+    return await rebuild_status(settings, shell.percent(" of the log"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,13 +74,4 @@ def reingest(
 async def _reingest(wanted: Wanted, *, dry_run: bool) -> Done:
     from crewstream.app.reingest import reingest as run  # noqa: PLC0415
 
-    shown = -1
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        percent = 100 * done // max(total, 1)
-        if sys.stderr.isatty() and percent != shown:
-            shown = percent
-            print(f"\r{percent} %", end="\n" if done == total else "", file=sys.stderr)
-
-    return await run(shell.begin(), wanted, progress, dry_run=dry_run)
+    return await run(shell.begin(), wanted, shell.percent(), dry_run=dry_run)

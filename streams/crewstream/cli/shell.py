@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -63,6 +63,20 @@ def run(work: Coroutine[Any, Any, T], *, stopped: int = 130) -> T:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(stopped) from None
+
+
+def percent(what: str = "") -> Callable[[int, int], None]:
+    """Something to tell how much of a long work is done; people at a terminal see it."""
+    shown = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal shown
+        now = 100 * done // max(total, 1)
+        if sys.stderr.isatty() and now != shown:
+            shown = now
+            print(f"\r{now} %{what}", end="\n" if done == total else "", file=sys.stderr)
+
+    return tell
 
 
 def write_json(value: object) -> None:
